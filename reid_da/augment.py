@@ -1,0 +1,77 @@
+"""Batched augmentation on the device: crop, resize and flip as ONE affine resampling, then normalisation.
+
+Random numbers come in through `draw` (sampling.draws), so that a step's pictures do not depend on the device or on how
+many workers share the batch. Called by batches.py (training) and by evaluation (normalise alone).
+"""
+
+import torch
+import torch.nn.functional as F
+
+from reid_da.sampling import Draw
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalise(images: torch.Tensor, mean=IMAGENET_MEAN, std=IMAGENET_STD) -> torch.Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, (x / 255 - mean) / std per RGB channel; channels_last in memory."""
+    return _scale(images.permute(0, 3, 1, 2).float(), mean, std)
+
+
+def random_area_crop(
+    images: torch.Tensor, sizes: torch.Tensor, draw: Draw, *, area=(0.64, 1.0), ratio=(2.0, 3.0), flip=0.5, tries=10
+) -> torch.Tensor:
+    """HHL's training transform: a random part of the image, resized to full size, flipped half of the time, normalised.
+
+    The crop's area is uniform in `area` (a fraction of the image) and its height / width uniform in `ratio`, both measured
+    in the original image's pixels; after `tries` boxes that do not fit, the whole image is taken (HHL reid/utils/data/
+    transforms.py, RandomSizedRectCrop). Differs from the authors' code: it crops the stored image, already at the recipe's
+    size, where they crop the JPEG and resize once.
+
+    Args:
+        images: (B, H, W, 3) uint8, stored at the recipe's size. sizes: (B, 2) original width and height in pixels.
+        draw: draw(purpose, shape), uniform numbers for these B rows.
+    Returns:
+        (B, 3, H, W) float32, ImageNet-normalised.
+    """
+    count = len(images)
+    width, height = (sizes[:, i, None].float().cpu() for i in (0, 1))  # (B, 1) against (B, tries)
+    u = draw("box", (count, tries, 2))
+    box_ratio = ratio[0] + (ratio[1] - ratio[0]) * u[..., 1]
+    box_width = ((area[0] + (area[1] - area[0]) * u[..., 0]) * width * height / box_ratio).sqrt()
+    fits = (box_width <= width) & (box_width * box_ratio <= height)
+    first = fits.float().argmax(1, keepdim=True)
+    found = fits.any(1)
+    part_x = torch.where(found, (box_width / width).gather(1, first)[:, 0], 1.0)
+    part_y = torch.where(found, (box_width * box_ratio / height).gather(1, first)[:, 0], 1.0)
+    cropped = _resample(
+        images, torch.stack([part_x, part_y], 1), draw("place", (count, 2)), draw("flip", (count,)) < flip
+    )
+    return _scale(cropped, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def random_shift(images: torch.Tensor, draw: Draw, *, part: float = 8 / 9, flip: float = 0.5) -> torch.Tensor:
+    """StarGAN's training transform: enlarge by 1 / part, crop at random to the old size, flip; values in [-1, 1].
+
+    part 8/9 is HHL's stargan4reid (resize to 288x144, crop 256x128); 1 keeps the whole image.
+    images: (B, H, W, 3) uint8 -> (B, 3, H, W) float32.
+    """
+    count = len(images)
+    moved = _resample(images, torch.full((count, 2), part), draw("place", (count, 2)), draw("flip", (count,)) < flip)
+    return moved / 127.5 - 1
+
+
+def _resample(images: torch.Tensor, part: torch.Tensor, place: torch.Tensor, flip: torch.Tensor) -> torch.Tensor:
+    """The window of size part (B, 2: x, y) at relative position place (B, 2), mirrored where flip; (B, 3, H, W) 0..255."""
+    theta = torch.zeros(len(images), 2, 3)
+    theta[:, 0, 0] = torch.where(flip, -part[:, 0], part[:, 0])
+    theta[:, 1, 1] = part[:, 1]
+    theta[:, :, 2] = (1 - part) * (2 * place - 1)
+    pixels = images.permute(0, 3, 1, 2).float()
+    grid = F.affine_grid(theta.to(images.device), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _scale(pixels: torch.Tensor, mean, std) -> torch.Tensor:
+    mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) * 255 for v in (mean, std))
+    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,60 @@
+"""Batches: a pure function of the step that takes rows from stores, cuts out this rank's share and augments it."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from reid_da import distributed, sampling
+from reid_da.augment import random_area_crop, random_shift
+from reid_da.images import ImageStore
+
+
+def method_batches(streams: dict[str, tuple], *, seed: int, device: str = "cpu", augment: Callable = random_area_crop):
+    """The methods' batches: step -> {stream: {"images", "labels", "cameras"}, "step", "draw"}.
+
+    Args:
+        streams: name -> (store with `take`, stream with `indices`). Each stream's global rows are shared by the ranks.
+        seed: of every draw. augment: augment(images, sizes, draw) -> (B, 3, H, W) float.
+    """
+
+    def batch(step: int) -> dict:
+        draw = sampling.draws(seed, step, distributed.rank(), distributed.world())
+        result = {"step": step, "draw": draw}
+        for name, (store, stream) in streams.items():
+            rows = distributed.local(stream.indices(step), f"the batch of stream '{name}'")
+            fields = {key: value.to(device) for key, value in store.take(rows).items()}
+            images = augment(fields.pop("images"), fields.pop("sizes"), partial(_named, draw, name))
+            result[name] = {"images": images, **fields}
+        return result
+
+    return batch
+
+
+def translation_batches(store: ImageStore, size: int, *, seed: int, device: str = "cpu", part: float = 8 / 9):
+    """The StarGAN's batches: step -> {"images" in [-1, 1], "cameras", "wanted", "step", "draw"}.
+
+    Wanted cameras are a random permutation of the GLOBAL batch's cameras (METHODS.md 2.2), so they follow the cameras' frequency.
+    """
+    stream = sampling.Shuffled(len(store), size, seed=seed, name="stargan")
+
+    def batch(step: int) -> dict:
+        rows = stream.indices(step)
+        order = torch.randperm(len(rows), generator=sampling.generator(seed, step, "wanted")).numpy()
+        own, wanted = (distributed.local(r, "gan.batch") for r in (rows, rows[order]))
+        draw = sampling.draws(seed, step, distributed.rank(), distributed.world())
+        images = random_shift(torch.from_numpy(store.images[own]).to(device), draw, part=part)
+        cameras = torch.from_numpy(store.camera_labels)
+        return {
+            "images": images,
+            "cameras": cameras[own].to(device),
+            "wanted": cameras[wanted].to(device),
+            "step": step,
+            "draw": draw,
+        }
+
+    return batch
+
+
+def _named(draw: sampling.Draw, name: str, purpose: str, shape: tuple[int, ...]) -> torch.Tensor:
+    return draw(f"{name}/{purpose}", shape)

@@ -1,0 +1,178 @@
+"""Image stores: every image of a split decoded once into a memory-mapped uint8 array at the recipe's size, plus its records.
+
+Made by the data stage, opened by everything that looks at pixels; several processes may hold one open.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from reid_da.records import Record
+
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+Progress = Callable[[int, int], None]
+
+
+def decode(path: str, height: int, width: int, resample: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """One image file as (height, width, 3) uint8 RGB, and its original (width, height). Raises OSError if unreadable."""
+    with Image.open(path) as image:
+        size = image.size
+        return np.asarray(image.convert("RGB").resize((width, height), FILTERS[resample])), size
+
+
+class ImageStore:
+    """A split's pictures and records, read from a folder that `create` made.
+
+    images: (N, H, W, 3) uint8, memory-mapped read-only. persons, cameras: (N,) int64 as in the file names.
+    sizes: (N, 2) int64 original width and height. paths: N strings. skipped: unreadable files that were left out.
+    """
+
+    def __init__(self, folder: str | Path):
+        folder = Path(folder)
+        self.images = np.load(folder / "images.npy", mmap_mode="r")
+        meta = json.loads((folder / "records.json").read_text())
+        self.paths: list[str] = meta["paths"]
+        self.persons, self.cameras = (np.asarray(meta[key], dtype=np.int64) for key in ("persons", "cameras"))
+        self.sizes = np.asarray(meta["sizes"], dtype=np.int64).reshape(-1, 2)
+        self.skipped: list[str] = meta["skipped"]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """Rows as tensors: images (B, H, W, 3) uint8, sizes (B, 2), labels (B,) 0-based identities, cameras (B,) 0-based."""
+        return {
+            "images": torch.from_numpy(self.images[rows]),
+            "sizes": torch.from_numpy(self.sizes[rows]),
+            "labels": torch.from_numpy(self.labels[rows]),
+            "cameras": torch.from_numpy(self.camera_labels[rows]),
+        }
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64: persons renumbered 0..num_persons-1 in ascending order."""
+        return np.unique(self.persons, return_inverse=True)[1]
+
+    @property
+    def camera_names(self) -> np.ndarray:
+        """The distinct camera numbers, ascending; camera label k is camera_names[k]."""
+        return np.unique(self.cameras)
+
+    @property
+    def camera_labels(self) -> np.ndarray:
+        """(N,) int64: cameras renumbered 0..num_cameras-1 in ascending order."""
+        return np.unique(self.cameras, return_inverse=True)[1]
+
+    @property
+    def num_persons(self) -> int:
+        return len(np.unique(self.persons))
+
+    @property
+    def num_cameras(self) -> int:
+        return len(self.camera_names)
+
+
+class StyledStore:
+    """Target images with their camera-styled copies: row i expands to 1 + K variants that share one identity.
+
+    The order is item-major, [real_i, styled_i1 .. styled_iK, real_j, ...], so that equal slices of the rows are equal slices of
+    the batch. Pseudo identities are first_label + i: stable, unique and apart from the source's (METHODS.md 1.3; the
+    authors' code draws a random number in 1000..10999, which can collide).
+
+    Args:
+        store: the real images. styles: (N, K, H, W, 3) uint8, styled[i, k] = image i as camera k would see it.
+        first_label: number of source identities.
+    """
+
+    def __init__(self, store: ImageStore, styles: np.ndarray, first_label: int):
+        if styles.shape[0] != len(store) or styles.shape[2:] != store.images.shape[1:]:
+            raise ValueError(f"styles {styles.shape} do not belong to images {store.images.shape}")
+        self.store, self.styles, self.first_label = store, styles, first_label
+
+    def take(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """As ImageStore.take, for len(rows) * (1 + K) variants; a copy's camera is its style's."""
+        count, variants = len(rows), 1 + self.styles.shape[1]
+        images = np.concatenate([self.store.images[rows][:, None], self.styles[rows]], axis=1)
+        styles = np.broadcast_to(np.arange(variants - 1), (count, variants - 1))
+        cameras = np.concatenate([self.store.camera_labels[rows][:, None], styles], axis=1)
+        return {
+            "images": torch.from_numpy(images.reshape(-1, *images.shape[2:])),
+            "sizes": torch.from_numpy(np.repeat(self.store.sizes[rows], variants, axis=0)),
+            "labels": torch.from_numpy(np.repeat(self.first_label + rows, variants)),
+            "cameras": torch.from_numpy(cameras.reshape(-1)),
+        }
+
+
+def create(
+    folder: str | Path,
+    records: Sequence[Record],
+    *,
+    height: int,
+    width: int,
+    resample: str,
+    skip_unreadable: bool = False,
+    progress: Progress | None = None,
+) -> ImageStore:
+    """Decode `records` into a new store at `folder`, in parallel (Pillow decodes outside Python's lock).
+
+    Args:
+        resample: "bilinear" (training) or "bicubic" (testing), as HHL's code does.
+        skip_unreadable: leave out and count what cannot be decoded, instead of stopping.
+        progress: progress(images done, images in all).
+    Raises:
+        ValueError: with the path of an unreadable image.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "images.npy.tmp"
+    images = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(records), height, width, 3))
+    kept, sizes, skipped = [], [], []
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(records), 256):  # bounded: decoded pictures wait for one another in chunks
+            chunk = records[start : start + 256]
+            for record, result in zip(
+                chunk, pool.map(_try, chunk, *map(repeat, (height, width, resample))), strict=True
+            ):
+                if isinstance(result, OSError):
+                    if not skip_unreadable:
+                        raise ValueError(
+                            f"{record.path} cannot be read ({result}); mend or remove it, or leave such files out "
+                            "with data.skip_unreadable=true"
+                        )
+                    skipped.append(record.path)
+                    continue
+                images[len(kept)], size = result
+                kept.append(record)
+                sizes.append(size)
+            if progress:
+                progress(start + len(chunk), len(records))
+    images.flush()
+    if skipped:  # the array was sized for all
+        np.save(folder / "images.kept.npy", images[: len(kept)])
+        target.unlink()
+        target = folder / "images.kept.npy"
+    os.replace(target, folder / "images.npy")
+    meta = {
+        "paths": [r.path for r in kept],
+        "persons": [r.person for r in kept],
+        "cameras": [r.camera for r in kept],
+        "sizes": sizes,
+        "skipped": skipped,
+    }
+    (folder / "records.json.tmp").write_text(json.dumps(meta))
+    os.replace(folder / "records.json.tmp", folder / "records.json")
+    return ImageStore(folder)
+
+
+def _try(record: Record, height: int, width: int, resample: str):
+    try:
+        return decode(record.path, height, width, resample)
+    except OSError as error:  # Pillow's UnidentifiedImageError and truncation errors are OSErrors
+        return error
