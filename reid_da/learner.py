@@ -1,0 +1,89 @@
+"""Learner: a method with its optimiser and schedule, behind `update(batch) -> floats` and `state_dict`.
+
+The optimiser and schedule are functions named in conf; the learning rate is a pure function of the step, so a schedule has no
+state. The StarGAN shares this contract (gan/stargan.py).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from reid_da import distributed
+
+
+def sgd(groups: dict[str, list], lr: dict[str, float], *, momentum=0.9, weight_decay=5e-4, nesterov=True):
+    """SGD over named parameter groups, each with its learning rate (HHL's code: base 0.01, new 0.1)."""
+    return torch.optim.SGD(_with_lr(groups, lr), momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+
+
+def adam(groups: dict[str, list], lr: dict[str, float], *, betas=(0.9, 0.999), weight_decay=5e-4):
+    """Adam over named parameter groups, each with its learning rate."""
+    return torch.optim.Adam(_with_lr(groups, lr), betas=tuple(betas), weight_decay=weight_decay)
+
+
+def _with_lr(groups, lr):
+    if missing := sorted(set(groups) - set(lr)):
+        raise ValueError(f"no learning rate for the parameter groups {missing}; the optimiser's lr names {sorted(lr)}")
+    return [{"params": parameters, "lr": lr[name], "base_lr": lr[name]} for name, parameters in groups.items()]
+
+
+def constant(progress: float) -> float:
+    """Learning-rate factor 1 throughout."""
+    return 1.0
+
+
+def step_decay(progress: float, *, at: tuple[float, ...] = (2 / 3,), gamma: float = 0.1) -> float:
+    """Factor gamma^(number of marks passed); marks are fractions of the training (HHL: x0.1 at epoch 40 of 60)."""
+    return gamma ** sum(progress >= mark for mark in at)
+
+
+def one_cycle(progress: float, *, rise: float = 0.3, start: float = 0.04) -> float:
+    """Cosine from `start` up to 1 over the first `rise` of the training, then cosine down to 0 (Smith 2018)."""
+    if progress < rise:
+        return start + (1 - start) * (1 - math.cos(math.pi * progress / rise)) / 2
+    return (1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2
+
+
+class Learner:
+    """One method in training.
+
+    Args:
+        method: Batch -> {name: scalar term}; `method.weights` gives each term's factor in the total.
+        optimiser: optimiser(groups) -> torch optimiser over method.parameter_groups().
+        schedule: schedule(progress in [0, 1)) -> factor on every learning rate.
+        steps: length of the training, which makes step into progress.
+    """
+
+    def __init__(self, method: nn.Module, optimiser: Callable, schedule: Callable[[float], float], steps: int):
+        self.method, self.schedule, self.steps = method, schedule, steps
+        self.groups = {name: [p for p in ps if p.requires_grad] for name, ps in method.parameter_groups().items()}
+        self.groups = {name: ps for name, ps in self.groups.items() if ps}
+        self.optimiser = optimiser(self.groups)
+
+    def update(self, batch: dict) -> dict[str, float]:
+        """One step on this rank's share of a global batch. Raises FloatingPointError naming step and term."""
+        factor = self.schedule(batch["step"] / self.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        self.method.train()
+        terms = self.method(batch)
+        floats = {name: float(term.detach()) for name, term in terms.items()}
+        for name, value in floats.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(f"step {batch['step']}: {name} is {value}; a smaller learning rate may help")
+        loss = sum(self.method.weights.get(name, 1.0) * term for name, term in terms.items())
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        distributed.average_gradients(p for group in self.groups.values() for p in group)
+        self.optimiser.step()
+        return floats | {"loss": float(loss.detach()), "lr_factor": factor}
+
+    def state_dict(self) -> dict:
+        distributed.assert_equal(dict(self.method.named_buffers()))
+        return {"method": self.method.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.method.load_state_dict(state["method"])
+        self.optimiser.load_state_dict(state["optimiser"])

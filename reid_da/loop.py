@@ -1,0 +1,55 @@
+"""fit: the only training loop, for the methods and the StarGAN alike.
+
+A learner has `update(batch) -> floats`, `state_dict()` and `load_state_dict()`; batches is a pure function of the step. So a
+checkpoint is step + learner, and a run that is stopped anywhere goes on as if it had not been.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+from reid_da import checkpoint, distributed
+
+Report = Callable[[int, int, dict[str, float]], None]
+
+
+def fit(
+    learner,
+    batches: Callable[[int], dict],
+    steps: int,
+    *,
+    folder: str | Path,
+    report: Report,
+    report_every: int = 10,
+    checkpoint_every: int = 100,
+) -> None:
+    """Train from the folder's checkpoint (or the start) to `steps`.
+
+    Args:
+        learner: what is trained; every rank calls fit with its own.
+        batches: batches(step) -> this rank's share of step's batch.
+        folder: where rank 0 keeps the checkpoint; the step to resume at is rank 0's.
+        report: report(steps done, steps in all, mean floats since the last report), on every rank equally often.
+    """
+    state = distributed.broadcast(checkpoint.load(folder) if distributed.rank() == 0 else None)
+    start = 0
+    if state:
+        learner.load_state_dict(state["learner"])
+        start = state["step"]
+    sums, counts, began = defaultdict(float), defaultdict(int), time.perf_counter()
+    for step in range(start, steps):
+        for name, value in learner.update(batches(step)).items():
+            sums[name] += value
+            counts[name] += 1
+        done = step + 1
+        if done % report_every == 0 or done == steps:
+            floats = distributed.mean({name: sums[name] / counts[name] for name in sums})
+            now = time.perf_counter()
+            floats["seconds_per_step"] = (now - began) / (done - max(start, done - report_every))
+            report(done, steps, floats)
+            sums, counts, began = defaultdict(float), defaultdict(int), now
+        if done % checkpoint_every == 0 and done < steps:
+            state = learner.state_dict()
+            if distributed.rank() == 0:
+                checkpoint.save(folder, done, state)
