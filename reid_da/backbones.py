@@ -1,0 +1,66 @@
+"""Convolutional trunks, split where ARN splits them. They give feature maps and know no losses."""
+
+import torch
+from torch import nn
+from torchvision.models import resnet
+from torchvision.models.resnet import BasicBlock
+
+
+class Backbone(nn.Module):
+    """A trunk in two parts: lower (stem to layer3) and layer4.
+
+    forward: (B, 3, H, W) ImageNet-normalised float -> (B, num_features, h, w).
+    lower_features: channels after `lower`; stride: spatial stride of layer4.
+    """
+
+    def __init__(self, lower: nn.Module, layer4: nn.Module, lower_features: int, num_features: int, stride: int):
+        super().__init__()
+        self.lower, self.layer4 = lower, layer4
+        self.lower_features, self.num_features, self.stride = lower_features, num_features, stride
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layer4(self.lower(images))
+
+
+def pool(maps: torch.Tensor) -> torch.Tensor:
+    """Global average pooling: (B, C, h, w) -> (B, C)."""
+    return maps.mean((2, 3))
+
+
+def resnet50(weights: str | None = "imagenet") -> Backbone:
+    """ResNet-50 (He et al. 2016) with unmodified strides, as HHL's code: 3x256x128 -> 2048x8x4.
+
+    Args:
+        weights: "imagenet" (torchvision's V1 weights, downloaded once), a file with such a state dict, or None (random).
+    Raises:
+        ValueError: when the file does not hold a ResNet-50's weights.
+    """
+    net = resnet.resnet50(weights=resnet.ResNet50_Weights.IMAGENET1K_V1 if weights == "imagenet" else None)
+    if weights not in ("imagenet", None):
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        missing, _ = net.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")}, strict=False)
+        if wrong := [name for name in missing if not name.startswith("fc.")]:
+            raise ValueError(
+                f"{weights} is no torchvision ResNet-50 state dict: {len(wrong)} tensors missing, {wrong[0]} first"
+            )
+    lower = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3)
+    return Backbone(lower, net.layer4, 1024, 2048, 2)
+
+
+def narrow_resnet(width: int = 16) -> Backbone:
+    """A ResNet for 64x32 images on two CPU cores: stem of stride 2, four BasicBlocks of width 1, 2, 4, 8 x `width`.
+
+    Strides 1, 2, 2, 1, so 64x32 -> 8 * width maps of 8x4; 307k parameters at width 16. Random initial weights.
+    """
+
+    def block(inner: int, outer: int, stride: int) -> BasicBlock:
+        down = nn.Sequential(nn.Conv2d(inner, outer, 1, stride, bias=False), nn.BatchNorm2d(outer))
+        return BasicBlock(inner, outer, stride, down if inner != outer or stride != 1 else None)
+
+    stem = [nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    lower = nn.Sequential(*stem, block(width, width, 1), block(width, 2 * width, 2), block(2 * width, 4 * width, 2))
+    net = Backbone(lower, block(4 * width, 8 * width, 1), 4 * width, 8 * width, 1)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return net.to(memory_format=torch.channels_last)

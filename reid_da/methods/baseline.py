@@ -1,0 +1,82 @@
+"""Source only: identities of the source learned by softmax, then used on the target as they are (HHL's baseline.py).
+
+    L = L_S                     cross-entropy on source identities
+
+Also the stage `pretrain` of the quick recipe, and the network that HHL goes on from.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from reid_da.backbones import Backbone, pool
+from reid_da.images import ImageStore
+from reid_da.sampling import Draw, Shuffled
+
+
+def dropout(x: torch.Tensor, p: float, draw: Draw, purpose: str) -> torch.Tensor:
+    """Dropout whose mask is drawn for the global batch (sampling.draws): the same on 1 or N ranks. x: (B, D)."""
+    keep = (draw(purpose, tuple(x.shape)) >= p).to(x.device, x.dtype)
+    return x * keep / (1 - p)
+
+
+class Baseline(nn.Module):
+    """Backbone, embedding FC + BN + ReLU, dropout, classifier (METHODS.md 1.1).
+
+    Args:
+        backbone: the trunk. num_persons: source identities.
+        embedding: width of the FC layer (1024). batch: global batch of the cross-entropy. dropout: probability.
+    """
+
+    weights: dict[str, float] = {}
+
+    def __init__(
+        self, backbone: Backbone, *, num_persons: int, embedding: int = 1024, batch: int = 128, dropout: float = 0.5
+    ):
+        super().__init__()
+        self.backbone, self.batch, self.dropout = backbone, batch, dropout
+        self.embedding = nn.Sequential(
+            nn.Linear(backbone.num_features, embedding), nn.BatchNorm1d(embedding), nn.ReLU()
+        )
+        nn.init.kaiming_normal_(self.embedding[0].weight, mode="fan_out")
+        nn.init.zeros_(self.embedding[0].bias)
+        self.classifier = nn.Linear(embedding, num_persons)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+        nn.init.zeros_(self.classifier.bias)
+
+    @staticmethod
+    def inputs(**options) -> tuple[str, ...]:
+        """What training takes beside the source, of "target" and "styles"."""
+        return ()
+
+    def streams(self, source: ImageStore, seed: int) -> dict[str, tuple]:
+        """Stream name -> (store, index stream)."""
+        return {"source": (source, Shuffled(len(source), self.batch, seed=seed, name="source"))}
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """base: the pre-trained trunk; new: what starts from random weights."""
+        return {
+            "base": list(self.backbone.parameters()),
+            "new": [*self.embedding.parameters(), *self.classifier.parameters()],
+        }
+
+    def start_from(self, baseline: dict[str, torch.Tensor]) -> None:
+        """Take over a trained baseline's weights."""
+        self.load_state_dict(baseline)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) -> (B, D) L2-normalised pooled features: what is compared at test time."""
+        return F.normalize(pool(self.backbone(images)))
+
+    def hidden(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) -> (B, embedding) after FC, BN, ReLU and before dropout."""
+        return self.embedding(pool(self.backbone(images)))
+
+    def identity_loss(self, batch: dict) -> torch.Tensor:
+        """L_S: mean cross-entropy of the source stream's identities; a mean over samples, so local to a rank."""
+        source = batch["source"]
+        hidden = dropout(self.hidden(source["images"]), self.dropout, batch["draw"], "source/dropout")
+        return F.cross_entropy(self.classifier(hidden), source["labels"])
+
+    def forward(self, batch: dict) -> dict[str, torch.Tensor]:
+        return {"loss/source": self.identity_loss(batch)}

@@ -1,0 +1,97 @@
+"""HHL: generalising a person retrieval model hetero- and homogeneously (Zhong, Zheng, Li, Yang; ECCV 2018).
+
+    L = L_S + beta * L_CD
+
+L_S: cross-entropy on source identities. L_CD: ONE batch-hard triplet loss over source identities (P x K) and n_t target images
+with their K camera-styled copies. An image and its copies share a pseudo identity of their own, so a positive pair of the
+target asks for camera invariance (L_C), and a source-target pair is always negative: domain connectedness (L_D).
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from reid_da import distributed
+from reid_da.backbones import Backbone
+from reid_da.images import ImageStore, StyledStore
+from reid_da.losses import batch_hard_triplet
+from reid_da.methods.baseline import Baseline
+from reid_da.sampling import PK, Shuffled
+
+
+class HHL(Baseline):
+    """The baseline's network and a triplet branch: FC after ReLU, before dropout, not normalised (METHODS.md 1.1).
+
+    Args:
+        beta: weight of the triplet loss, >= 0. n_t: real target images a step, >= 0; 0 leaves +L_T and needs no styles.
+        margin: of the triplet loss. persons, images_per_person: P and K of the source triplet batch.
+        triplet_features: width of the branch (128); triplet_std: its initial deviation. The typical distance at the
+            start must be near the margin (METHODS.md 1.4).
+        freeze_embedding: leave embedding and triplet layers at their random start, as the released code does (its
+            optimiser never sees them); false trains them, as the paper says (METHODS.md 1.5).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        num_persons: int,
+        beta: float = 0.5,
+        n_t: int = 16,
+        margin: float = 0.3,
+        persons: int = 8,
+        images_per_person: int = 8,
+        triplet_features: int = 128,
+        triplet_std: float = 0.001,
+        freeze_embedding: bool = True,
+        **baseline,
+    ):
+        super().__init__(backbone, num_persons=num_persons, **baseline)
+        if beta < 0 or n_t < 0:
+            raise ValueError(
+                f"hhl.beta is {beta} and hhl.n_t is {n_t}; expected both at least 0 (n_t 0: no target images)"
+            )
+        self.weights = {"loss/triplet": beta}
+        self.n_t, self.margin, self.persons, self.images_per_person = n_t, margin, persons, images_per_person
+        self.triplet = nn.Linear(self.classifier.in_features, triplet_features)
+        nn.init.normal_(self.triplet.weight, std=triplet_std)
+        nn.init.zeros_(self.triplet.bias)
+        for parameter in (*self.embedding.parameters(), *self.triplet.parameters()):
+            parameter.requires_grad = not freeze_embedding
+
+    @staticmethod
+    def inputs(n_t: int = 16, **options) -> tuple[str, ...]:
+        return ("target", "styles") if n_t else ()
+
+    def streams(
+        self, source: ImageStore, seed: int, target: ImageStore | None = None, styles: np.ndarray | None = None
+    ):
+        """CE, P x K and - for n_t > 0 - target streams, in the order of the passes."""
+        streams = super().streams(source, seed)
+        pk = PK(source.labels, self.persons, self.images_per_person, seed=seed, name="triplet")
+        streams["triplet"] = (source, pk)
+        if self.n_t:
+            styled = StyledStore(target, styles, first_label=source.num_persons)
+            streams["target"] = (styled, Shuffled(len(target), self.n_t, seed=seed, name="target"))
+        return streams
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        groups = super().parameter_groups()
+        groups["new"] += self.triplet.parameters()
+        return groups
+
+    def start_from(self, baseline: dict[str, torch.Tensor]) -> None:
+        """Take over a trained baseline's weights; the triplet branch stays as it is."""
+        missing, unexpected = self.load_state_dict(baseline, strict=False)
+        assert not unexpected and all(name.startswith("triplet.") for name in missing), (missing, unexpected)
+
+    def forward(self, batch: dict) -> dict[str, torch.Tensor]:
+        """Three passes in the authors' order: each normalises its own batch, and running statistics see them in turn."""
+        terms = {"loss/source": self.identity_loss(batch)}
+        names = [name for name in ("triplet", "target") if name in batch]
+        z = torch.cat([self.triplet(self.hidden(batch[name]["images"])) for name in names])
+        labels = torch.cat([batch[name]["labels"] for name in names])
+        # batch-hard is no mean over samples: it is mined over the rows of all ranks
+        z, labels = distributed.gather(z), distributed.gather(labels)
+        terms["loss/triplet"] = batch_hard_triplet(z, labels, self.margin)
+        return terms
