@@ -1,0 +1,76 @@
+"""What a data set is once read: records of images, in three splits. Made by `reid_da.datasets`, used by all the rest.
+
+Conventions, those of Market-1501 (Zheng et al., ICCV 2015), on which every reader agrees:
+
+- A person is the integer of the file name. Two of them are no persons: JUNK (-1), a crop too poor to be judged, which
+  readers drop and count, so that no record carries it; and DISTRACTOR (0), a crop of a passer-by or of no person at
+  all, which stays in the gallery, where it can only be a wrong answer. Training and query hold neither.
+- A camera is the number in the file name, which counts from 1 and may leave gaps. Who needs 0..n-1 maps it.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+JUNK = -1
+DISTRACTOR = 0
+SPLITS = ("train", "query", "gallery")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image: where it lies, whom it shows and which camera took it."""
+
+    path: str
+    person: int
+    camera: int
+
+
+class Counts(NamedTuple):
+    """Sizes of a split; `persons` leaves DISTRACTOR out, since it is nobody, while `images` and `cameras` count all."""
+
+    images: int
+    persons: int
+    cameras: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as read from disk; records are sorted by path.
+
+    `num_junk` counts the images dropped as JUNK, and `unmatched` lists (sorted) the paths that were passed over because
+    no pattern matched their name, so that nothing is skipped unseen.
+    """
+
+    name: str
+    train: tuple[Record, ...]
+    query: tuple[Record, ...]
+    gallery: tuple[Record, ...]
+    num_junk: int = 0
+    unmatched: tuple[str, ...] = ()
+
+    def counts(self) -> dict[str, Counts]:
+        """Number of images, persons (without DISTRACTOR) and cameras of each split, by the split's name."""
+        return {split: _counts(getattr(self, split)) for split in SPLITS}
+
+
+def _counts(records: tuple[Record, ...]) -> Counts:
+    persons = {record.person for record in records} - {DISTRACTOR}
+    return Counts(len(records), len(persons), len({record.camera for record in records}))
+
+
+def differences(dataset: Dataset, published: dict[str, tuple[int, int]]) -> list[str]:
+    """One line for every split whose size is not the published one; empty if the data set is whole.
+
+    Args:
+        published: split -> (images, persons) with persons counted as in `Counts`, such as `market1501.PUBLISHED`.
+
+    Returns:
+        Lines such as "train: 414 images of 50 persons; published 12936 of 751".
+    """
+    lines = []
+    for split, counts in dataset.counts().items():
+        images, persons = published[split]
+        if (counts.images, counts.persons) != (images, persons):
+            found = f"{counts.images} images of {counts.persons} persons"
+            lines.append(f"{split}: {found}; published {images} of {persons}")
+    return lines
