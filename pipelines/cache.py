@@ -1,0 +1,122 @@
+"""Stages and their folders: what a stage is, where it lies, and how a folder comes to be whole.
+
+A stage is inputs + settings -> folder. Its folder is work_dir/cache/<name>/<hash>; it is written as <hash>.part and renamed
+when whole, so that a folder without the ending is finished, whoever was killed when. Knows no ray, no mlflow.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node of the graph.
+
+    Args:
+        name: kind of stage, its folder's name and MLflow's tag. label: what people read, "data market".
+        settings: plain values, all that changes the result. inputs: role -> stage. version: of the stage's code.
+        about: plain values for the views (data sets' names, seeds, variant); not hashed.
+    """
+
+    name: str
+    label: str
+    settings: dict
+    inputs: dict[str, "Stage"] = field(default_factory=dict)
+    version: int = 1
+    about: dict = field(default_factory=dict)
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits of name, version, settings and the inputs' hashes."""
+        inputs = {role: stage.hash for role, stage in self.inputs.items()}
+        text = json.dumps([self.name, self.version, self.settings, inputs], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def folder(self, work_dir: Path) -> Path:
+        return work_dir / "cache" / self.name / self.hash
+
+    def part(self, work_dir: Path) -> Path:
+        return work_dir / "cache" / self.name / f"{self.hash}.part"
+
+    def finished(self, work_dir: Path) -> bool:
+        return self.folder(work_dir).is_dir()
+
+
+def job(stage: Stage, work_dir: Path) -> dict:
+    """The stage as a plain dict that travels to a worker: name, settings, and folders as strings."""
+    return {
+        "name": stage.name,
+        "label": stage.label,
+        "settings": stage.settings,
+        "inputs": {role: str(other.folder(work_dir)) for role, other in stage.inputs.items()},
+        "part": str(stage.part(work_dir)),
+        "folder": str(stage.folder(work_dir)),
+    }
+
+
+def start(stage: Stage, work_dir: Path) -> None:
+    """Make the .part folder, or go on with the one that is there, and say in it what the stage is."""
+    part = stage.part(work_dir)
+    part.mkdir(parents=True, exist_ok=True)
+    meta = {
+        "name": stage.name,
+        "label": stage.label,
+        "version": stage.version,
+        "settings": stage.settings,
+        "inputs": {role: {"name": other.name, "hash": other.hash} for role, other in stage.inputs.items()},
+        "about": stage.about,
+        "hash": stage.hash,
+    }
+    write_json(part / "stage.json", meta)
+
+
+def finish(job: dict) -> None:
+    """Rename a whole .part into place."""
+    os.replace(job["part"], job["folder"])
+
+
+def forget(stage: Stage, work_dir: Path) -> None:
+    """Remove a stage's folder and part, to make it again."""
+    for folder in (stage.folder(work_dir), stage.part(work_dir)):
+        if folder.exists():
+            doomed = folder.with_name(f"{folder.name}.old")
+            os.replace(folder, doomed)  # a half-removed folder must not look finished
+            shutil.rmtree(doomed)
+
+
+@contextmanager
+def locked(stages: list[Stage], work_dir: Path, say) -> Iterator[None]:
+    """Hold the stages' locks, waiting for another command that works on one of them; freed by the system if killed."""
+    with ExitStack() as stack:
+        for stage in sorted(stages, key=lambda s: (s.name, s.hash)):
+            folder = stage.folder(work_dir)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder.with_name(f"{stage.hash}.lock"))
+            try:
+                lock.acquire(timeout=0.5)
+            except Timeout:
+                say(f"{stage.label}: another command is making it; waiting for it")
+                lock.acquire()
+            stack.callback(lock.release)
+        yield
+
+
+def write_json(path: Path, value) -> None:
+    """Write through a temporary name: a reader sees the old file or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1))
+    os.replace(temporary, path)
+
+
+def disk_full(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

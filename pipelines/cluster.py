@@ -1,0 +1,178 @@
+"""Where work is done: in this process (inline) or by Ray - one group of training workers, or a pool of actors.
+
+The thin Ray module: `connect(settings)` gives the `launch` that stages.run takes. Ray starts with the first job, so that a run which finds
+everything made never starts it. Progress and checkpoints are files in the stage's folder; nothing but jobs travels through Ray.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+USER_ERRORS = (ValueError, FloatingPointError, OSError)
+
+
+@contextmanager
+def connect(settings: dict) -> Iterator[Callable]:
+    """A `launch` for the run; what was started is ended with the block.
+
+    Raises:
+        ValueError: more workers than there is room for, with the numbers.
+    """
+    block = settings["cluster"]
+    if block["kind"] == "inline":
+        if block["num_workers"] not in (1, "auto"):
+            raise ValueError(
+                f"cluster=inline is one process; cluster.num_workers is {block['num_workers']}, expected 1"
+            )
+        yield inline
+        return
+    ray = RayCluster(block, Path(settings["work_dir"]).absolute())
+    try:
+        yield ray.launch
+    finally:
+        ray.close()
+
+
+def inline(worker: Callable, jobs: list[dict], pool: bool = False) -> None:
+    """A launch without Ray: the jobs one after another in this process."""
+    for job in jobs:
+        worker(job)
+
+
+class RayCluster:
+    """Ray, started or joined on first use.
+
+    Args:
+        block: conf/cluster. work_dir: where Train keeps its bookkeeping for the time of a launch.
+    """
+
+    def __init__(self, block: dict, work_dir: Path):
+        self.address, self.work_dir, self.started = block["address"], work_dir, False
+        self.cpus = block["cpus_per_worker"]
+        if self.address is None:  # a cluster's resources are known once it is joined
+            self.num_workers, self.gpu = num_workers(
+                block["num_workers"], os.cpu_count() or 1, torch.cuda.device_count()
+            )
+            self.cpus = min(self.cpus, (os.cpu_count() or 1) // self.num_workers)
+        else:
+            self.wanted = block["num_workers"]
+
+    def launch(self, worker: Callable, jobs: list[dict], pool: bool = False) -> None:
+        """worker(job) for every job: in turn on all ranks of one Train worker group, or each by some actor of a pool."""
+        if not jobs:
+            return
+        self._start()
+        jobs = [job | {"threads": self.cpus} for job in jobs]
+        self._pool(worker, jobs) if pool else self._group(worker, jobs)
+
+    def close(self) -> None:
+        if self.started:
+            import ray
+
+            ray.shutdown()
+
+    def _start(self) -> None:
+        if self.started:
+            return
+        for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}.items():
+            os.environ.setdefault(name, value)
+        import ray
+
+        if self.address is None:
+            context = ray.init(
+                num_cpus=self.num_workers * self.cpus + 1,  # one for Train's controller
+                num_gpus=torch.cuda.device_count(),
+                include_dashboard=False,
+                logging_level="ERROR",
+                log_to_driver=False,
+            )
+            os.environ["RAY_ADDRESS"] = context.address_info["address"]  # Train asks again; there may be other clusters
+        else:
+            ray.init(address=self.address, logging_level="ERROR", log_to_driver=False)
+            have = ray.cluster_resources()
+            self.num_workers, self.gpu = num_workers(self.wanted, int(have.get("CPU", 0)), int(have.get("GPU", 0)))
+        self.started = True
+
+    def _group(self, worker: Callable, jobs: list[dict]) -> None:
+        from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        name = f"group-{uuid.uuid4().hex[:8]}"  # a known name would resume Train's own state; ours is in the folders
+        storage = self.work_dir / "ray"
+        trainer = TorchTrainer(
+            in_group,
+            train_loop_config={"worker": worker, "jobs": jobs},
+            torch_config=TorchConfig(backend="nccl" if self.gpu else "gloo"),
+            scaling_config=ScalingConfig(self.num_workers, use_gpu=self.gpu, resources_per_worker=self._resources()),
+            run_config=RunConfig(
+                name=name,
+                storage_path=str(storage),
+                failure_config=FailureConfig(max_failures=3, controller_failure_limit=3),
+                logging_config=LoggingConfig("ERROR"),
+            ),
+        )
+        try:
+            error = trainer.fit().return_value
+        finally:
+            shutil.rmtree(storage / name, ignore_errors=True)
+            if storage.is_dir() and not any(storage.iterdir()):
+                storage.rmdir()
+        if error is not None:
+            raise error
+
+    def _pool(self, worker: Callable, jobs: list[dict]) -> None:
+        import ray
+
+        options = {"num_cpus": self.cpus, "num_gpus": int(self.gpu), "max_restarts": 2, "max_task_retries": 2}
+        size = min(self.num_workers, len(jobs))
+        actors = ray.util.ActorPool([ray.remote(Hand).options(**options).remote() for _ in range(size)])
+        try:
+            for _ in actors.map_unordered(lambda actor, job: actor.do.remote(worker, job), jobs):
+                pass
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, USER_ERRORS) else error from None
+
+    def _resources(self) -> dict[str, int]:
+        return {"CPU": self.cpus} | ({"GPU": 1} if self.gpu else {})
+
+
+class Hand:
+    """An actor of the pool: does one job after another."""
+
+    def do(self, worker: Callable, job: dict) -> None:
+        worker(job)
+
+
+def in_group(config: dict) -> Exception | None:
+    """Train's loop on every rank: the jobs in turn. A user's error comes back as a value: trying again would not mend it."""
+    import ray.train
+
+    alone = ray.train.get_context().get_world_size() == 1
+    for job in config["jobs"]:
+        try:
+            config["worker"](job)
+        except USER_ERRORS as error:
+            if alone:  # with other ranks waiting, only an exception ends the group
+                return error
+            raise
+    return None
+
+
+def num_workers(wanted: int | str, cpus: int, gpus: int) -> tuple[int, bool]:
+    """How many training workers, and whether each has a GPU: "auto" is the GPUs, else 1.
+
+    Raises:
+        ValueError: when they do not fit, with the numbers.
+    """
+    count = (gpus or 1) if wanted == "auto" else wanted
+    room, what = (gpus, "GPUs") if gpus else (cpus, "CPU cores")
+    if not isinstance(count, int) or not 1 <= count <= room:
+        raise ValueError(
+            f"cluster.num_workers is {wanted}; this machine has room for 1 to {room}, one for each of its {what}"
+        )
+    return count, gpus > 0

@@ -1,0 +1,83 @@
+"""From the settings of `source` and `target` to a data stage: where a data set lies, or how it is drawn."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from pipelines.build import build, resolve
+from pipelines.cache import Stage
+
+
+def data_stage(settings: dict, role: str, version: int) -> Stage:
+    """The stage that reads or draws, and decodes, the data set in `role` ("source" or "target").
+
+    Raises:
+        ValueError: the folder is missing or malformed (see the reader), or cannot be drawn.
+    """
+    block, data = settings[role], settings["data"]
+    values = {"reader": block["reader"], "images": settings["images"]} | {
+        key: data[key] for key in ("skip_unreadable", "skip_unmatched")
+    }
+    root = data_root(settings, role)
+    if root is None:
+        draw = {"world": block["world"], "seed": data["seed"], **data["world"]}
+        return Stage(
+            "data", f"data {block['name']}", values | {"draw": draw}, version=version, about=_about(settings, role)
+        )
+    dataset = build(block["reader"], root)
+    refuse_unmatched(dataset, data["skip_unmatched"])
+    values |= {"root": root, "fingerprint": fingerprint(dataset)}
+    return Stage("data", f"data {block['name']}", values, version=version, about=_about(settings, role))
+
+
+def data_root(settings: dict, role: str) -> str | None:
+    """Absolute folder of the data set, or None when it is drawn."""
+    block, data = settings[role], settings["data"]
+    if block["root"]:
+        return os.path.abspath(block["root"])
+    if data["kind"] == "synthetic":
+        if not block["world"]:
+            raise ValueError(f"{block['name']} cannot be drawn; give its folder with {role}.root=/path")
+        return None
+    if not data["root"]:
+        raise ValueError(
+            f"data=disk needs data.root=/path (it holds {block['folder']}) or {role}.root=/path/of/{block['name']}"
+        )
+    return os.path.abspath(Path(data["root"]) / block["folder"])
+
+
+def origin(settings: dict) -> str:
+    """ "synthetic", "disk" or, where they differ, "synthetic->disk"."""
+    kinds = ["synthetic" if data_root(settings, role) is None else "disk" for role in ("source", "target")]
+    return kinds[0] if kinds[0] == kinds[1] else "->".join(kinds)
+
+
+def fingerprint(dataset) -> str:
+    """Hash of every image's path, size and time of change: what stands for the pixels of data on disk."""
+    digest = hashlib.sha256()
+    for split in (dataset.train, dataset.query, dataset.gallery):
+        for record in split:
+            status = os.stat(record.path)
+            digest.update(json.dumps([record.path, status.st_size, status.st_mtime_ns]).encode())
+    return digest.hexdigest()[:16]
+
+
+def refuse_unmatched(dataset, skip: bool) -> None:
+    """Images whose names tell no person and camera stop the run, unless they are to be left out."""
+    images = [path for path in dataset.unmatched if path.lower().endswith((".jpg", ".jpeg", ".png"))]
+    if images and not skip:
+        raise ValueError(
+            f"{len(images)} images whose names tell no person and camera, {images[0]} first; expected names such as "
+            "0002_c1s1_000451_03.jpg. Rename them, or leave them out with data.skip_unmatched=true"
+        )
+
+
+def published(block: dict) -> dict | None:
+    """The reader's published counts, split -> (images, persons), if it states any."""
+    module = block["reader"]["_target_"].rpartition(".")[0]
+    return resolve(f"{module}.PUBLISHED")
+
+
+def _about(settings: dict, role: str) -> dict:
+    return {"dataset": settings[role]["name"], "data": "synthetic" if data_root(settings, role) is None else "disk"}

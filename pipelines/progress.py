@@ -1,0 +1,90 @@
+"""What the screen shows: a progress bar for whatever stage is being worked on, and a line for each that is done.
+
+It reads the stages' metrics.jsonl, so it works alike for a stage made in this process, by Ray, or on another machine.
+"""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipelines.cache import Stage
+
+
+class Screen:
+    """Bars and lines on stderr, from a thread that looks twice a second."""
+
+    def __init__(self, work_dir: Path):
+        self.work_dir, self.began, self.bars = work_dir, {}, {}
+        self.active: list[Stage] = []
+        self.lock, self.stop = threading.Lock(), threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def __enter__(self) -> "Screen":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.stop.set()
+        self.thread.join()
+        for bar in self.bars.values():
+            bar.close()
+
+    def say(self, line: str) -> None:
+        with self.lock:
+            tqdm.write(line)
+
+    def begin(self, stages: list[Stage]) -> None:
+        with self.lock:
+            self.active = list(stages)
+            self.began |= {stage.hash: time.perf_counter() for stage in stages}
+
+    def end(self, stage: Stage, reused: bool) -> None:
+        with self.lock:
+            self._done(stage, reused)
+
+    def _watch(self) -> None:
+        while not self.stop.wait(0.5):
+            with self.lock:
+                for stage in list(self.active):
+                    self._look(stage)
+                    if stage.finished(self.work_dir):
+                        self._done(stage, reused=False)
+                        for later in self.active:  # in a group one stage begins when the one before is done
+                            self.began[later.hash] = time.perf_counter()
+
+    def _look(self, stage: Stage) -> None:
+        last = last_line(stage.part(self.work_dir) / "metrics.jsonl")
+        if not last:
+            return
+        title = " ".join(filter(None, (stage.label, last["phase"])))
+        bar = self.bars.get(stage.hash)
+        if bar is None or bar.desc.rstrip(": ") != title:
+            if bar:
+                bar.close()
+            bar = self.bars[stage.hash] = tqdm(total=last["total"], desc=title, leave=False, dynamic_ncols=True)
+        bar.n = last["step"]
+        shown = {name.removeprefix("loss/"): f"{value:.3f}" for name, value in last.items() if name.startswith("loss")}
+        bar.set_postfix(dict(list(shown.items())[:3]))
+
+    def _done(self, stage: Stage, reused: bool) -> None:
+        if not reused and stage not in self.active:
+            return
+        if bar := self.bars.pop(stage.hash, None):
+            bar.close()
+        seconds = time.perf_counter() - self.began.get(stage.hash, 0)
+        tqdm.write(f"{stage.label:<14} " + ("reused" if reused else f"made in {seconds:.0f} s"))
+        self.active = [other for other in self.active if other is not stage]
+
+
+def last_line(path: Path) -> dict | None:
+    """The last whole line of a metrics.jsonl, or None."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = [line for line in file.read().split(b"\n")[:-1] if line.startswith(b"{")]
+        return json.loads(lines[-1]) if lines else None
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None

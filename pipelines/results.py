@@ -1,0 +1,70 @@
+"""results.csv and the table on the screen: views of the methods' folders."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+COLUMNS = (
+    "source target data recipe method variant seed data_seed gan_seed rank1 rank5 rank10 rank20 mAP mAP_trapezoid seconds "
+    "settings mlflow_run_id"
+).split()
+METRICS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid")
+METHODS = ("baseline", "hhl", "arn")
+# Published, (source, target) -> method -> rank-1, 5, 10, 20, mAP (trapezoid) in percent; the papers' tables, METHODS of the README.
+PUBLISHED = {
+    ("duke", "market"): {
+        "baseline": (44.6, 62.5, 69.6, 76.5, 20.6),
+        "hhl": (62.2, 78.8, 84.0, 88.3, 31.4),
+        "arn": (70.3, 80.4, 86.3, None, 39.4),
+    },
+    ("market", "duke"): {
+        "baseline": (32.9, 49.5, 54.8, 61.7, 16.9),
+        "hhl": (46.9, 61.0, 66.7, 71.9, 27.2),
+        "arn": (60.2, 73.9, 79.5, None, 33.4),
+    },
+}
+
+
+def rows(work_dir: Path, run_ids: dict[str, str]) -> list[dict]:
+    """One row per finished method stage in the cache, ordered by names and seeds."""
+    found = []
+    for method in METHODS:
+        for path in (work_dir / "cache" / method).glob("*/result.json"):
+            if path.parent.suffix:  # .part, .old
+                continue
+            stage, result = (json.loads((path.parent / name).read_text()) for name in ("stage.json", "result.json"))
+            row = {**stage["about"], **{m: f"{result['target'][m]:.6f}" for m in METRICS}}
+            row |= {"seconds": f"{result['seconds']:.1f}", "settings": stage["hash"]}
+            found.append(row | {"mlflow_run_id": run_ids.get(stage["hash"], "")})
+    return sorted(found, key=lambda row: tuple(str(row[c]) for c in COLUMNS[:9]))
+
+
+def write_csv(work_dir: Path, run_ids: dict[str, str]) -> Path:
+    """Rewrite work_dir/results.csv, whole or not at all."""
+    path = work_dir / "results.csv"
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows(work_dir, run_ids))
+    os.replace(temporary, path)
+    return path
+
+
+def table(results: dict[str, dict], settings: dict, data: str) -> str:
+    """Methods x rank-1/5/10/20, mAP in percent; the published figures beside them when both sets are the real ones."""
+    pair = (settings["source"]["name"], settings["target"]["name"])
+    published = PUBLISHED.get(pair, {}) if data == "disk" and settings["recipe"] == "paper" else {}
+    head = f"{pair[0]} -> {pair[1]}   {data} data, recipe {settings['recipe']}, seed {settings['seed']}   (percent, on {pair[1]}'s test set)"
+    lines = [head, f"{'':<10}{'rank-1':>8}{'rank-5':>8}{'rank-10':>8}{'rank-20':>8}{'mAP':>8}{'mAP trap.':>11}"]
+    for method, result in results.items():
+        lines.append(
+            f"{method:<10}"
+            + "".join(f"{100 * result['target'][m]:{w}.1f}" for m, w in zip(METRICS, (8, 8, 8, 8, 8, 11), strict=True))
+        )
+        if method in published:
+            *ranks, trapezoid = published[method]
+            cells = "".join(f"{'-' if value is None else value:>8}" for value in ranks)
+            lines.append(f"{'published':<10}{cells}{'':>8}{trapezoid:>11}")
+    return "\n".join(lines)

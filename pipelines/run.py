@@ -1,0 +1,44 @@
+"""The whole job: data, camera styles, baseline, HHL and ARN, results.
+
+python pipelines/run.py source=market target=duke                                  # drawn data, minutes on two cores
+python pipelines/run.py source=market target=duke data=disk data.root=/datasets recipe=paper
+"""
+
+from pathlib import Path
+
+from pipelines import cluster, command, data_stage, results, stages
+from pipelines.progress import Screen
+
+
+def story(settings: dict) -> None:
+    """Check, make what is missing, and show it."""
+    plan = stages.plan(settings)
+    with cluster.connect(settings) as launch:
+        print(banner(settings), flush=True)
+        from pipelines.tracking import Tracking  # slow to import: after what is wrong has been said
+
+        work_dir = Path(settings["work_dir"]).absolute()
+        with Screen(work_dir) as screen, Tracking(settings, plan, screen) as track:
+            found = stages.run(settings, launch, track)
+            path = results.write_csv(work_dir, track.run_ids())
+            track.finish(found)
+    print(results.table(found, settings, data_stage.origin(settings)))
+    print(f"{path}; pictures in {work_dir / 'figures'}")
+    print(f"to browse: mlflow ui --backend-store-uri {track.uri}")
+
+
+def banner(settings: dict) -> str:
+    """Which data and recipe: never in doubt."""
+    data, recipe = data_stage.origin(settings), settings["recipe"]
+    lines = [f"{settings['source']['name']} -> {settings['target']['name']}: {data} data, recipe {recipe}"]
+    if recipe == "quick":
+        lines.append(
+            "recipe quick: 64x32 pixels, a narrow ResNet and a small colour-affine generator, not the papers' networks"
+        )
+    if recipe == "quick" and data != "synthetic":
+        lines.append("on real images its figures are no measure of the methods: recipe=paper is the published setting")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command.main(story)

@@ -1,0 +1,165 @@
+"""The stage graph: what depends on what, and its run, from plain settings. Knows no ray, no mlflow, no hydra.
+
+    data source -+-> pretrain -+-> baseline
+                 |             +-> arn  <-- data target
+    data target -+-> generator --> styles --> hhl
+
+`run(settings, launch, track)` makes what is missing under settings["work_dir"] and returns every method's result. It needs torch,
+torchvision, numpy and Pillow alone; `launch` says where work is done (pipelines/cluster.py; its `inline` does it in this process).
+"""
+
+import json
+from pathlib import Path
+
+from pipelines import cache, work
+from pipelines.cache import Stage
+from pipelines.data_stage import data_stage, origin
+
+# Raised when a stage's code changes what it makes from the same settings.
+VERSIONS = {"data": 1, "generator": 1, "styles": 1, "method": 1}
+TRAINED = ("generator", "pretrain", "baseline", "hhl", "arn")
+
+
+def plan(settings: dict) -> list[Stage]:
+    """All stages of a run, inputs first. Reads the data sets' folders, computes nothing else.
+
+    Raises:
+        ValueError: what is wrong with the settings or the data, before anything is written.
+    """
+    source, target = (data_stage(settings, role, VERSIONS["data"]) for role in ("source", "target"))
+    if source.hash == target.hash:
+        raise ValueError(
+            f"source and target are the same data ({settings['source']['name']}); choose two data sets, or give one "
+            "of them a root of its own with target.root=/path"
+        )
+    stages = {"source": source, "target": target}
+    methods = settings["methods"]
+    about = _about(settings)
+    if any("styles" in work.needs(settings[method]) for method in methods):
+        stages |= _style_stages(settings, target, about)
+    if any(settings[method]["start"] == "pretrain" for method in methods):
+        block = settings["baseline"] | {"steps": settings["pretrain"]["steps"], "start": None}
+        stages["pretrain"] = _method_stage("pretrain", "baseline", block, settings, stages, about)
+    for method in methods:
+        start = settings[method]["start"]
+        if start == "baseline" and "baseline" not in stages:
+            stages["baseline"] = _method_stage("baseline", "baseline", settings["baseline"], settings, stages, about)
+        if method not in stages:
+            stages[method] = _method_stage(method, method, settings[method], settings, stages, about)
+    return list(stages.values())
+
+
+def _style_stages(settings: dict, target: Stage, about: dict) -> dict[str, Stage]:
+    gan = settings["gan"]
+    generator = Stage("generator", "generator", gan, {"target": target}, VERSIONS["generator"], about)
+    styles = Stage("styles", "styles", {}, {"target": target, "generator": generator}, VERSIONS["styles"], about)
+    return {"generator": generator, "styles": styles}
+
+
+def _method_stage(name: str, method: str, block: dict, settings: dict, stages: dict, about: dict) -> Stage:
+    inputs = {"source": stages["source"], "target": stages["target"]}
+    if "styles" in work.needs(block):
+        inputs["styles"] = stages["styles"]
+    if block["start"]:
+        inputs["start"] = stages[block["start"]]
+    own = {k: v for k, v in block.items() if k != "start"}
+    values = {"method": own, "backbone": settings["backbone"], "seed": settings["seed"]}
+    variant = settings.get("variants", {}).get(name, "default")
+    return Stage(name, name, values, inputs, VERSIONS["method"], about | {"method": name, "variant": variant})
+
+
+def _about(settings: dict) -> dict:
+    drawn = [
+        settings[role]["root"] is None and settings["data"]["kind"] == "synthetic" for role in ("source", "target")
+    ]
+    return {
+        "source": settings["source"]["name"],
+        "target": settings["target"]["name"],
+        "data": origin(settings),
+        "recipe": settings["recipe"],
+        "seed": settings["seed"],
+        "data_seed": settings["data"]["seed"] if any(drawn) else "",
+        "gan_seed": settings["gan"]["seed"] if any(drawn) else "",
+    }
+
+
+class Quiet:
+    """Says what happens in a line each: what stands in for tracking where there is none."""
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+
+    def begin(self, stages: list[Stage]) -> None:
+        self.say("making " + ", ".join(stage.label for stage in stages))
+
+    def end(self, stage: Stage, reused: bool) -> None:
+        self.say(f"{stage.label}: {'reused' if reused else 'made'}")
+
+
+def run(settings: dict, launch, track=None) -> dict[str, dict]:
+    """Make every stage of the plan that is missing; stage name -> result.json of each trained method.
+
+    Args:
+        settings: plain values as conf/ composes them. launch: launch(worker, jobs, pool=False) calls worker(job) for each job, in
+            turn in one group of training workers, or spread over a pool. track: begin, end and say (see Quiet).
+    """
+    track = track or Quiet()
+    work_dir = Path(settings["work_dir"]).absolute()
+    stages = plan(settings)
+    for stage in stages:
+        if stage.name in settings["force"]:
+            with cache.locked([stage], work_dir, track.say):
+                cache.forget(stage, work_dir)
+    ended: set[str] = set()
+    for stage in stages:
+        if stage.finished(work_dir):
+            track.end(stage, reused=True)
+            ended.add(stage.hash)
+    while missing := [s for s in stages if s.hash not in ended]:
+        wave = _wave(missing)
+        with cache.locked(wave, work_dir, track.say):
+            made = [s for s in wave if not s.finished(work_dir)]  # another command may have been faster
+            for stage in made:
+                cache.start(stage, work_dir)
+            track.begin(made)
+            _make(made, work_dir, launch, settings["cluster"]["cpus_per_worker"])
+            for stage in wave:
+                track.end(stage, reused=stage not in made)
+                ended.add(stage.hash)
+    return {
+        s.name: json.loads((s.folder(work_dir) / "result.json").read_text())
+        for s in stages
+        if s.name in settings["methods"]
+    }
+
+
+def _wave(missing: list[Stage]) -> list[Stage]:
+    """The next stages to make together: all of one kind whose missing inputs come earlier in the same wave."""
+    hashes = {stage.hash for stage in missing}
+    first = next(s for s in missing if not any(i.hash in hashes for i in s.inputs.values()))
+    kind = _kind(first)
+    wave: list[Stage] = []
+    for stage in missing:
+        inputs = {i.hash for i in stage.inputs.values()} & hashes
+        if _kind(stage) == kind and inputs <= {s.hash for s in wave}:
+            wave.append(stage)
+    return wave
+
+
+def _kind(stage: Stage) -> str:
+    return "train" if stage.name in TRAINED else stage.name
+
+
+def _make(stages: list[Stage], work_dir: Path, launch, threads: int) -> None:
+    jobs = [cache.job(stage, work_dir) | {"threads": threads} for stage in stages]
+    if not jobs:
+        return
+    if _kind(stages[0]) == "train":
+        launch(work.train, jobs)
+    elif stages[0].name == "styles":
+        for one in jobs:
+            launch(work.style_shard, work.style_shards(one), pool=True)
+            work.merge_styles(one)
+    else:
+        for one in jobs:
+            work.make_data(one)

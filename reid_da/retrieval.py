@@ -1,0 +1,91 @@
+"""Features of a store of images, and an exact FAISS index to search a gallery with them.
+
+Called by pipelines: evaluation embeds query and gallery here; search and export build the index. This is the only module that
+imports faiss, and only when index() is called.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def embed(
+    method: nn.Module,
+    store,
+    to_input: Callable[[Tensor], Tensor],
+    *,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+    rows=None,
+) -> Tensor:
+    """The test features of a store's images: method.embed in evaluation mode, without gradient, batch by batch.
+
+    The features are what method.embed gives (HHL: L2-normalised pool5); nothing is normalised here. Every module's
+    training flag is put back afterwards, also when embedding fails.
+
+    Args: method, on `device`, with embed((B, 3, H, W) float) -> (B, D); store, with `images` (N, H, W, 3) uint8
+    (numpy array or memmap) and a length; to_input, from (B, H, W, 3) uint8 on `device` to what embed takes; rows,
+    integers into the store (all by default), in the order wanted: a rank passes its share.
+    Returns (len(rows), D) float32 on the CPU. Raises ValueError for no rows, rows outside the store or features that
+    are not (B, D).
+    """
+    rows = np.arange(len(store)) if rows is None else np.asarray(rows)
+    if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= len(store):
+        raise ValueError(f"found rows {rows} of {rows.dtype}, expected one or more integers in 0..{len(store) - 1}")
+    training = {module: module.training for module in method.modules()}
+    method.eval()
+    try:
+        with torch.inference_mode():
+            parts = [
+                _embed_batch(method, store, to_input, rows[start : start + batch_size], device)
+                for start in range(0, len(rows), batch_size)
+            ]
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+    return torch.cat(parts).clone()  # an ordinary tensor, outside inference mode
+
+
+def _embed_batch(method: nn.Module, store, to_input, rows: np.ndarray, device) -> Tensor:
+    images = torch.from_numpy(np.array(store.images[rows])).to(device, non_blocking=True)
+    features = method.embed(to_input(images))
+    if features.ndim != 2 or len(features) != len(rows):
+        raise ValueError(f"method.embed gave features {tuple(features.shape)} for {len(rows)} images, expected (B, D)")
+    return features.float().cpu()
+
+
+def index(features):
+    """An exact FAISS index (IndexFlatL2) of features (N, D), torch or numpy; row i of the answers is features[i].
+
+    It ranks by Euclidean distance, as reid_da.ranking.evaluate does; for L2-normalised features that is the order of
+    the cosine too. Raises ValueError unless features are (N, D) and finite.
+    """
+    import faiss
+
+    features = _vectors(features)
+    flat = faiss.IndexFlatL2(features.shape[1])
+    flat.add(features)
+    return flat
+
+
+def nearest(index, features, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest indexed rows of each of (Q, D) features: Euclidean distances (Q, k) float32, ascending, rows (Q, k) int64.
+
+    Raises ValueError unless features are (Q, D) with the index's D and finite, and 1 <= k <= number of indexed rows.
+    """
+    features = _vectors(features)
+    if features.shape[1] != index.d or not 1 <= k <= index.ntotal:
+        expected = f"expected {index.d} dimensions and k in 1..{index.ntotal}"
+        raise ValueError(f"found {features.shape[1]} dimensions and k = {k}, {expected}")
+    squared, rows = index.search(features, k)
+    return torch.from_numpy(squared).clamp_(min=0).sqrt_(), torch.from_numpy(rows)
+
+
+def _vectors(features) -> np.ndarray:
+    features = features.detach().cpu().float().numpy() if isinstance(features, Tensor) else features
+    features = np.ascontiguousarray(features, dtype=np.float32)
+    if features.ndim != 2 or not np.isfinite(features).all():
+        raise ValueError(f"found features {features.shape}, expected (N, D), all finite")
+    return features
