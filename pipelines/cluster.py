@@ -85,7 +85,7 @@ class RayCluster:
 
         if self.address is None:
             context = ray.init(
-                num_cpus=self.num_workers * self.cpus + 1,  # one for Train's controller
+                num_cpus=self.num_workers * self.cpus,
                 num_gpus=torch.cuda.device_count(),
                 include_dashboard=False,
                 logging_level="ERROR",
@@ -108,7 +108,7 @@ class RayCluster:
             in_group,
             train_loop_config={"worker": worker, "jobs": jobs},
             torch_config=TorchConfig(backend="nccl" if self.gpu else "gloo"),
-            scaling_config=ScalingConfig(self.num_workers, use_gpu=self.gpu, resources_per_worker=self._resources()),
+            scaling_config=ScalingConfig(num_workers=self.num_workers, use_gpu=self.gpu, resources_per_worker=self._resources()),
             run_config=RunConfig(
                 name=name,
                 storage_path=str(storage),

@@ -1,4 +1,4 @@
-"""Who drawn pedestrians are and what they wear. Called by `reid_da.datasets.synthetic`; drawn by `reid_da.drawing`.
+"""Who drawn pedestrians are and what they wear. Called by `reid_da.datasets.synthetic`; drawn by `pedestrians`.
 
 A person is a draw from its world's `Wardrobe`: summer is vivid, short and light, winter muted, long and dark. Colours
 come from a few names with a small spread, as in a shop, so that many people share one and no single garment tells who
