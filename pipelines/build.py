@@ -22,16 +22,18 @@ def build(block: dict, *args, **kwargs):
     Raises:
         ValueError: a keyword that the target does not take, with the nearest one that it takes.
     """
-    target = resolve(block["_target_"])
-    options = {key: value for key, value in block.items() if key != "_target_"}
-    known = accepted(target)
-    for option in options:
-        if option not in known:
+    check(block)
+    return resolve(block["_target_"])(*args, **{k: v for k, v in block.items() if k != "_target_"}, **kwargs)
+
+
+def check(block: dict, besides: tuple[str, ...] = ()) -> None:
+    """Raise ValueError, as `build` would, for keywords that the target does not take; `besides` are somebody else's."""
+    known = accepted(resolve(block["_target_"]))
+    for option in block:
+        if option not in known | {"_target_", *besides}:
             near = difflib.get_close_matches(option, known, 1)
-            raise ValueError(
-                f"{block['_target_']} takes no '{option}'" + (f"; did you mean '{near[0]}'?" if near else "")
-            )
-    return target(*args, **options, **kwargs)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"{block['_target_']} takes no '{option}'{hint}")
 
 
 def accepted(target) -> set[str]:

@@ -1,7 +1,7 @@
 """Where work is done: in this process (inline) or by Ray - one group of training workers, or a pool of actors.
 
-The thin Ray module: `connect(settings)` gives the `launch` that stages.run takes. Ray starts with the first job, so that a run which finds
-everything made never starts it. Progress and checkpoints are files in the stage's folder; nothing but jobs travels through Ray.
+The thin Ray module: `connect(settings)` gives the `launch` that stages.run takes. Ray starts with the first job, so that a run
+that finds everything made never starts it. Progress and checkpoints are files in the stage's folder; nothing but jobs travels through Ray.
 """
 
 import os
@@ -17,57 +17,71 @@ USER_ERRORS = (ValueError, FloatingPointError, OSError)
 
 
 @contextmanager
-def connect(settings: dict) -> Iterator[Callable]:
+def connect(settings: dict) -> Iterator["Inline | RayCluster"]:
     """A `launch` for the run; what was started is ended with the block.
 
     Raises:
         ValueError: more workers than there is room for, with the numbers.
     """
     block = settings["cluster"]
-    if block["kind"] == "inline":
+    launch = Inline(block) if block["kind"] == "inline" else RayCluster(block, Path(settings["work_dir"]).absolute())
+    try:
+        yield launch
+    finally:
+        launch.close()
+
+
+class Inline:
+    """A launch without Ray: the jobs one after another in this process. conf/cluster/inline."""
+
+    num_workers = 1
+
+    def __init__(self, block: dict):
         if block["num_workers"] not in (1, "auto"):
             raise ValueError(
                 f"cluster=inline is one process; cluster.num_workers is {block['num_workers']}, expected 1"
             )
-        yield inline
-        return
-    ray = RayCluster(block, Path(settings["work_dir"]).absolute())
-    try:
-        yield ray.launch
-    finally:
-        ray.close()
+        self.threads = min(block["cpus_per_worker"], os.cpu_count() or 1)
 
+    def __call__(self, worker: Callable, jobs: list[dict], pool: bool = False) -> None:
+        for job in jobs:
+            worker(job | {"threads": self.threads})
 
-def inline(worker: Callable, jobs: list[dict], pool: bool = False) -> None:
-    """A launch without Ray: the jobs one after another in this process."""
-    for job in jobs:
-        worker(job)
+    def close(self) -> None:
+        pass
 
 
 class RayCluster:
-    """Ray, started or joined on first use.
+    """Ray: one that is started here with the first job, or a running one that is joined at once. conf/cluster/local, auto.
 
     Args:
         block: conf/cluster. work_dir: where Train keeps its bookkeeping for the time of a launch.
     """
 
     def __init__(self, block: dict, work_dir: Path):
-        self.address, self.work_dir, self.started = block["address"], work_dir, False
-        self.cpus = block["cpus_per_worker"]
-        if self.address is None:  # a cluster's resources are known once it is joined
-            self.num_workers, self.gpu = num_workers(
-                block["num_workers"], os.cpu_count() or 1, torch.cuda.device_count()
-            )
-            self.cpus = min(self.cpus, (os.cpu_count() or 1) // self.num_workers)
-        else:
-            self.wanted = block["num_workers"]
+        self.work_dir, self.started = work_dir, False
+        self.threads = block["cpus_per_worker"]
+        if block["kind"] == "auto":
+            self._init(address="auto")
+            import ray
 
-    def launch(self, worker: Callable, jobs: list[dict], pool: bool = False) -> None:
+            have = ray.cluster_resources()
+            self.num_workers, self.gpu = room(
+                block["num_workers"], int(have.get("CPU", 0)), int(have.get("GPU", 0)), self.threads
+            )
+        else:
+            cores = os.cpu_count() or 1
+            self.num_workers, self.gpu = room(block["num_workers"], cores, torch.cuda.device_count())
+            self.threads = min(self.threads, max(1, cores // self.num_workers))
+
+    def __call__(self, worker: Callable, jobs: list[dict], pool: bool = False) -> None:
         """worker(job) for every job: in turn on all ranks of one Train worker group, or each by some actor of a pool."""
         if not jobs:
             return
-        self._start()
-        jobs = [job | {"threads": self.cpus} for job in jobs]
+        if not self.started:
+            num_cpus = self.num_workers * self.threads
+            self._init(num_cpus=num_cpus, num_gpus=torch.cuda.device_count(), include_dashboard=False)
+        jobs = [job | {"threads": self.threads} for job in jobs]
         self._pool(worker, jobs) if pool else self._group(worker, jobs)
 
     def close(self) -> None:
@@ -76,26 +90,13 @@ class RayCluster:
 
             ray.shutdown()
 
-    def _start(self) -> None:
-        if self.started:
-            return
+    def _init(self, **options) -> None:
         for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}.items():
             os.environ.setdefault(name, value)
         import ray
 
-        if self.address is None:
-            context = ray.init(
-                num_cpus=self.num_workers * self.cpus,
-                num_gpus=torch.cuda.device_count(),
-                include_dashboard=False,
-                logging_level="ERROR",
-                log_to_driver=False,
-            )
-            os.environ["RAY_ADDRESS"] = context.address_info["address"]  # Train asks again; there may be other clusters
-        else:
-            ray.init(address=self.address, logging_level="ERROR", log_to_driver=False)
-            have = ray.cluster_resources()
-            self.num_workers, self.gpu = num_workers(self.wanted, int(have.get("CPU", 0)), int(have.get("GPU", 0)))
+        context = ray.init(**options, logging_level="ERROR", log_to_driver=False)
+        os.environ["RAY_ADDRESS"] = context.address_info["address"]  # Train asks again; there may be other clusters
         self.started = True
 
     def _group(self, worker: Callable, jobs: list[dict]) -> None:
@@ -108,7 +109,9 @@ class RayCluster:
             in_group,
             train_loop_config={"worker": worker, "jobs": jobs},
             torch_config=TorchConfig(backend="nccl" if self.gpu else "gloo"),
-            scaling_config=ScalingConfig(num_workers=self.num_workers, use_gpu=self.gpu, resources_per_worker=self._resources()),
+            scaling_config=ScalingConfig(
+                num_workers=self.num_workers, use_gpu=self.gpu, resources_per_worker=self._resources()
+            ),
             run_config=RunConfig(
                 name=name,
                 storage_path=str(storage),
@@ -128,7 +131,7 @@ class RayCluster:
     def _pool(self, worker: Callable, jobs: list[dict]) -> None:
         import ray
 
-        options = {"num_cpus": self.cpus, "num_gpus": int(self.gpu), "max_restarts": 2, "max_task_retries": 2}
+        options = {"num_cpus": self.threads, "num_gpus": int(self.gpu), "max_restarts": 2, "max_task_retries": 2}
         size = min(self.num_workers, len(jobs))
         actors = ray.util.ActorPool([ray.remote(Hand).options(**options).remote() for _ in range(size)])
         try:
@@ -138,7 +141,7 @@ class RayCluster:
             raise error.cause if isinstance(error.cause, USER_ERRORS) else error from None
 
     def _resources(self) -> dict[str, int]:
-        return {"CPU": self.cpus} | ({"GPU": 1} if self.gpu else {})
+        return {"CPU": self.threads} | ({"GPU": 1} if self.gpu else {})
 
 
 class Hand:
@@ -163,16 +166,17 @@ def in_group(config: dict) -> Exception | None:
     return None
 
 
-def num_workers(wanted: int | str, cpus: int, gpus: int) -> tuple[int, bool]:
+def room(wanted: int | str, cpus: int, gpus: int, threads: int = 1) -> tuple[int, bool]:
     """How many training workers, and whether each has a GPU: "auto" is the GPUs, else 1.
 
+    Args:
+        threads: CPU cores that each worker claims.
     Raises:
         ValueError: when they do not fit, with the numbers.
     """
-    count = (gpus or 1) if wanted == "auto" else wanted
-    room, what = (gpus, "GPUs") if gpus else (cpus, "CPU cores")
-    if not isinstance(count, int) or not 1 <= count <= room:
-        raise ValueError(
-            f"cluster.num_workers is {wanted}; this machine has room for 1 to {room}, one for each of its {what}"
-        )
+    most = min(gpus, cpus // threads) if gpus else cpus // threads
+    count = (most if gpus else 1) if wanted == "auto" else wanted
+    if not isinstance(count, int) or not 1 <= count <= most:
+        have = f"{cpus} CPU cores and {gpus} GPUs"
+        raise ValueError(f"cluster.num_workers is {wanted}; there is room for 1 to {most} workers on {have}")
     return count, gpus > 0

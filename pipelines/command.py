@@ -23,12 +23,16 @@ def main(story: Callable[[dict], None]) -> None:
 
     sys.argv[1:] = [f"method=[{','.join(method_names())}]", *map(long_name, sys.argv[1:])]
 
+    composed = []
+
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def program(cfg: DictConfig) -> None:
-        story(plain(cfg))
+        composed.append(plain(cfg))
 
     with clear_errors():
         program()
+        for settings in composed:  # none after --help; outside Hydra, which would add lines of its own to an error
+            story(settings)
 
 
 def compose(arguments: list[str]) -> dict:
@@ -60,7 +64,8 @@ def check(settings: dict, recipe: dict) -> None:
     for name, value, usual in _leaves(settings, recipe, ""):
         if problem := _wrong_type(value, usual):
             raise ValueError(f"{name} is {value!r}; expected {problem}")
-    for key, known in (("methods", method_names()), ("force", STAGES)):
+    methods = method_names()
+    for key, known in (("methods", methods), ("force", ["data", "generator", "styles", "pretrain", *methods])):
         values = settings[key]
         if not isinstance(values, list) or (key == "methods" and not values):
             raise ValueError(f"{key} is {values}; expected a list such as {key}=[{known[0]}], of {', '.join(known)}")
@@ -94,9 +99,6 @@ def _wrong_type(value, usual) -> str:
         if isinstance(value, type(usual))
         else f"{'several options' if isinstance(usual, dict) else repr(usual)} or the like"
     )
-
-
-STAGES = ["data", "generator", "styles", "pretrain", "baseline", "hhl", "arn"]
 
 
 def variants(settings: dict, recipe: dict) -> dict[str, str]:

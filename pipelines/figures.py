@@ -25,7 +25,7 @@ def of_stage(stage: Stage, work_dir: Path) -> list[Path]:
         return [_once(work_dir, f"contact_sheet-{stage.about['dataset']}-{stage.hash}", contact_sheet, folder)]
     if stage.name == "styles":
         return [_once(work_dir, f"styles-{stage.about['target']}-{stage.hash}", style_grid, folder, inputs["target"])]
-    if stage.name in ("baseline", "hhl", "arn"):
+    if (folder / "query_features.npy").exists():
         return [_once(work_dir, f"ranked_lists-{stage.name}-{stage.hash}", ranked_lists, folder, inputs["target"])]
     return []
 

@@ -10,7 +10,6 @@ COLUMNS = (
     "settings mlflow_run_id"
 ).split()
 METRICS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid")
-METHODS = ("baseline", "hhl", "arn")
 # Published, (source, target) -> method -> rank-1, 5, 10, 20, mAP (trapezoid) in percent; the papers' tables, METHODS of the README.
 PUBLISHED = {
     ("duke", "market"): {
@@ -29,14 +28,13 @@ PUBLISHED = {
 def rows(work_dir: Path, run_ids: dict[str, str]) -> list[dict]:
     """One row per finished method stage in the cache, ordered by names and seeds."""
     found = []
-    for method in METHODS:
-        for path in (work_dir / "cache" / method).glob("*/result.json"):
-            if path.parent.suffix:  # .part, .old
-                continue
-            stage, result = (json.loads((path.parent / name).read_text()) for name in ("stage.json", "result.json"))
-            row = {**stage["about"], **{m: f"{result['target'][m]:.6f}" for m in METRICS}}
-            row |= {"seconds": f"{result['seconds']:.1f}", "settings": stage["hash"]}
-            found.append(row | {"mlflow_run_id": run_ids.get(stage["hash"], "")})
+    for path in (work_dir / "cache").glob("*/*/result.json"):
+        stage, result = (json.loads((path.parent / name).read_text()) for name in ("stage.json", "result.json"))
+        if path.parent.suffix or "target" not in result:  # unfinished (.part, .old), or no method
+            continue
+        row = {**stage["about"], **{m: f"{result['target'][m]:.6f}" for m in METRICS}}
+        row |= {"seconds": f"{result['seconds']:.1f}", "settings": stage["hash"]}
+        found.append(row | {"mlflow_run_id": run_ids.get(stage["hash"], "")})
     return sorted(found, key=lambda row: tuple(str(row[c]) for c in COLUMNS[:9]))
 
 
@@ -55,8 +53,8 @@ def write_csv(work_dir: Path, run_ids: dict[str, str]) -> Path:
 def table(results: dict[str, dict], settings: dict, data: str) -> str:
     """Methods x rank-1/5/10/20, mAP in percent; the published figures beside them when both sets are the real ones."""
     pair = (settings["source"]["name"], settings["target"]["name"])
-    published = PUBLISHED.get(pair, {}) if data == "disk" and settings["recipe"] == "paper" else {}
-    head = f"{pair[0]} -> {pair[1]}   {data} data, recipe {settings['recipe']}, seed {settings['seed']}   (percent, on {pair[1]}'s test set)"
+    published = PUBLISHED.get(pair, {}) if data == "disk" else {}
+    head = f"{pair[0]} -> {pair[1]}: {data} data, recipe {settings['recipe']}, seed {settings['seed']} (percent)"
     lines = [head, f"{'':<10}{'rank-1':>8}{'rank-5':>8}{'rank-10':>8}{'rank-20':>8}{'mAP':>8}{'mAP trap.':>11}"]
     for method, result in results.items():
         lines.append(

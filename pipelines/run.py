@@ -12,8 +12,8 @@ from pipelines.progress import Screen
 
 def story(settings: dict) -> None:
     """Check, make what is missing, and show it."""
-    plan = stages.plan(settings)
     with cluster.connect(settings) as launch:
+        plan = stages.plan(settings, launch.num_workers)
         print(banner(settings), flush=True)
         from pipelines.tracking import Tracking  # slow to import: after what is wrong has been said
 

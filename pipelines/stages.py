@@ -5,24 +5,27 @@
     data target -+-> generator --> styles --> hhl
 
 `run(settings, launch, track)` makes what is missing under settings["work_dir"] and returns every method's result. It needs torch,
-torchvision, numpy and Pillow alone; `launch` says where work is done (pipelines/cluster.py; its `inline` does it in this process).
+torchvision, numpy and Pillow alone; `launch` says where work is done (pipelines/cluster.py; its Inline does it in this process).
 """
 
 import json
 from pathlib import Path
 
-from pipelines import cache, work
+from pipelines import build, cache, work
 from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
+from reid_da.sampling import share
 
 # Raised when a stage's code changes what it makes from the same settings.
 VERSIONS = {"data": 1, "generator": 1, "styles": 1, "method": 1}
-TRAINED = ("generator", "pretrain", "baseline", "hhl", "arn")
+NOT_METHODS = ("data", "generator", "styles", "pretrain")
 
 
-def plan(settings: dict) -> list[Stage]:
+def plan(settings: dict, num_workers: int = 1) -> list[Stage]:
     """All stages of a run, inputs first. Reads the data sets' folders, computes nothing else.
 
+    Args:
+        num_workers: training workers, which must be able to share every batch equally.
     Raises:
         ValueError: what is wrong with the settings or the data, before anything is written.
     """
@@ -34,6 +37,7 @@ def plan(settings: dict) -> list[Stage]:
         )
     stages = {"source": source, "target": target}
     methods = settings["methods"]
+    check_sizes(settings, num_workers)
     about = _about(settings)
     if any("styles" in work.needs(settings[method]) for method in methods):
         stages |= _style_stages(settings, target, about)
@@ -47,6 +51,32 @@ def plan(settings: dict) -> list[Stage]:
         if method not in stages:
             stages[method] = _method_stage(method, method, settings[method], settings, stages, about)
     return list(stages.values())
+
+
+def check_sizes(settings: dict, num_workers: int) -> None:
+    """Refuse options out of range, and global sizes that the workers cannot share equally."""
+    gan = settings["gan"]
+    for block in (gan["generator"], gan["discriminator"], gan["training"], settings["backbone"]):
+        build.check(block)
+    sizes = {"gan.batch": gan["batch"]}
+    for method in settings["methods"]:
+        block = settings[method]
+        build.check(block, besides=work.TRAINING)
+        for part in ("optimiser", "schedule"):
+            build.check(block[part])
+        work.needs(block)  # refuses what is out of its range
+        for name in ("steps", "epochs"):
+            if block[name] is not None and block[name] < 1:
+                raise ValueError(f"{method}.{name} is {block[name]}; expected at least 1")
+        if block["steps"] is None and block["epochs"] is None:
+            raise ValueError(f"{method} has no length: give {method}.steps or {method}.epochs")
+        sizes |= {f"{method}.{name}": block[name] for name in ("batch", "n_t", "target_batch") if name in block}
+        if "persons" in block:
+            sizes[f"{method}.persons x {method}.images_per_person"] = block["persons"] * block["images_per_person"]
+    for name, size in sizes.items():
+        if size < 1 and not name.endswith(".n_t"):
+            raise ValueError(f"{name} is {size}; expected at least 1")
+        share(size, num_workers, name)
 
 
 def _style_stages(settings: dict, target: Stage, about: dict) -> dict[str, Stage]:
@@ -69,17 +99,15 @@ def _method_stage(name: str, method: str, block: dict, settings: dict, stages: d
 
 
 def _about(settings: dict) -> dict:
-    drawn = [
-        settings[role]["root"] is None and settings["data"]["kind"] == "synthetic" for role in ("source", "target")
-    ]
+    data = origin(settings)
     return {
         "source": settings["source"]["name"],
         "target": settings["target"]["name"],
-        "data": origin(settings),
+        "data": data,
         "recipe": settings["recipe"],
         "seed": settings["seed"],
-        "data_seed": settings["data"]["seed"] if any(drawn) else "",
-        "gan_seed": settings["gan"]["seed"] if any(drawn) else "",
+        "data_seed": settings["data"]["seed"] if "synthetic" in data else "",
+        "gan_seed": settings["gan"]["seed"] if "synthetic" in data else "",
     }
 
 
@@ -100,12 +128,12 @@ def run(settings: dict, launch, track=None) -> dict[str, dict]:
     """Make every stage of the plan that is missing; stage name -> result.json of each trained method.
 
     Args:
-        settings: plain values as conf/ composes them. launch: launch(worker, jobs, pool=False) calls worker(job) for each job, in
-            turn in one group of training workers, or spread over a pool. track: begin, end and say (see Quiet).
+        settings: plain values as conf/ composes them. launch: launch(worker, jobs, pool=False) calls worker(job) for each
+            job, in turn in one group of launch.num_workers, or spread over a pool. track: begin, end and say (see Quiet).
     """
     track = track or Quiet()
     work_dir = Path(settings["work_dir"]).absolute()
-    stages = plan(settings)
+    stages = plan(settings, launch.num_workers)
     for stage in stages:
         if stage.name in settings["force"]:
             with cache.locked([stage], work_dir, track.say):
@@ -122,7 +150,7 @@ def run(settings: dict, launch, track=None) -> dict[str, dict]:
             for stage in made:
                 cache.start(stage, work_dir)
             track.begin(made)
-            _make(made, work_dir, launch, settings["cluster"]["cpus_per_worker"])
+            _make(made, work_dir, launch)
             for stage in wave:
                 track.end(stage, reused=stage not in made)
                 ended.add(stage.hash)
@@ -147,11 +175,11 @@ def _wave(missing: list[Stage]) -> list[Stage]:
 
 
 def _kind(stage: Stage) -> str:
-    return "train" if stage.name in TRAINED else stage.name
+    return stage.name if stage.name in ("data", "styles") else "train"
 
 
-def _make(stages: list[Stage], work_dir: Path, launch, threads: int) -> None:
-    jobs = [cache.job(stage, work_dir) | {"threads": threads} for stage in stages]
+def _make(stages: list[Stage], work_dir: Path, launch) -> None:
+    jobs = [cache.job(stage, work_dir) for stage in stages]
     if not jobs:
         return
     if _kind(stages[0]) == "train":

@@ -15,7 +15,6 @@ from pathlib import Path
 from pipelines.cache import Stage
 
 EXPERIMENT = "reid-da"
-METHODS = ("baseline", "hhl", "arn", "pretrain")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -28,9 +27,10 @@ class Tracking:
 
     def __init__(self, settings: dict, stages: list[Stage], screen):
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow.tracking import MlflowClient
+
         for noisy in ("alembic", "mlflow"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
-        from mlflow.tracking import MlflowClient
 
         self.settings, self.screen = settings, screen
         self.work_dir = Path(settings["work_dir"]).absolute()

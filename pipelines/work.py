@@ -22,8 +22,6 @@ from reid_da.batches import method_batches, translation_batches
 from reid_da.images import ImageStore
 from reid_da.learner import Learner
 from reid_da.ranking import evaluate
-
-
 from reid_da.retrieval import embed
 
 SPLITS = {"train": "bilinear", "query": "bicubic", "gallery": "bicubic"}  # HHL's filters
