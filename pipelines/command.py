@@ -21,18 +21,20 @@ def main(story: Callable[[dict], None]) -> None:
     import hydra
     from omegaconf import DictConfig
 
-    sys.argv[1:] = [f"method=[{','.join(method_names())}]", *map(long_name, sys.argv[1:])]
-
+    arguments = list(map(long_name, sys.argv[1:]))
+    if helped := {"--help", "-h"} & set(arguments):  # Hydra's help composes, and two groups have no default
+        arguments = [*helped, "source=market", "target=duke", *(a for a in arguments if a not in helped)]
+    sys.argv[1:] = [*arguments, f"method=[{','.join(method_names())}]"]
     composed = []
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def program(cfg: DictConfig) -> None:
-        composed.append(plain(cfg))
+        composed.append(cfg)
 
     with clear_errors():
         program()
-        for settings in composed:  # none after --help; outside Hydra, which would add lines of its own to an error
-            story(settings)
+        for cfg in composed:  # none after --help; outside Hydra, which would add lines of its own to an error
+            story(plain(cfg))
 
 
 def compose(arguments: list[str]) -> dict:

@@ -189,5 +189,9 @@ def _make(stages: list[Stage], work_dir: Path, launch) -> None:
             launch(work.style_shard, work.style_shards(one), pool=True)
             work.merge_styles(one)
     else:
-        for one in jobs:
-            work.make_data(one)
+        for stage, one in zip(stages, jobs, strict=True):
+            try:
+                work.make_data(one)
+            except (ValueError, OSError):  # nothing in it is worth keeping
+                cache.forget(stage, work_dir)
+                raise

@@ -1,0 +1,112 @@
+"""Bad input to the real command: one to three clear lines, exit code 2, no traceback, nothing left behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import command
+from pipelines.run import story
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(work_dir: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "pipelines" / "run.py"), *arguments]
+    if work_dir:
+        command.append(f"work_dir={work_dir}")
+    return subprocess.run(command, capture_output=True, text=True, cwd=work_dir.parent, timeout=120)
+
+
+PAIR = ("source=market", "target=duke")
+BAD = {
+    "unknown data set": (("source=markt", "target=duke"), ["unknown source 'markt'", "did you mean 'market'"]),
+    "no target": (("source=market",), ["target=NAME", "duke, market"]),
+    "missing folder": ((*PAIR, "target.root=nowhere"), ["nowhere", "does not exist"]),
+    "no root for data on disk": ((*PAIR, "data=disk"), ["data.root=", "source.root="]),
+    "misspelt option": ((*PAIR, "hhl.betta=1"), ["unknown option 'hhl.betta'", "did you mean 'hhl.beta'"]),
+    "option of another constructor": ((*PAIR, "+hhl.optimiser.momentum=0.9"), ["takes no 'momentum'"]),
+    "not a number": ((*PAIR, "hhl.margin=wide"), ["hhl.margin is 'wide'", "a number"]),
+    "unknown method": ((*PAIR, "methods=[hhl,mmt]"), ["unknown 'mmt'", "arn, baseline, hhl"]),
+    "too many workers": ((*PAIR, "cluster.num_workers=999"), ["cluster.num_workers is 999", "room for 1 to"]),
+    "negative n_t": ((*PAIR, "n_t=-1"), ["hhl.n_t is -1", "at least 0"]),
+    "the same data twice": (("source=market", "target=market"), ["same data", "target.root="]),
+    "no steps": ((*PAIR, "arn.steps=0"), ["arn.steps is 0", "at least 1"]),
+    "half an override": ((*PAIR, "hhl"), ["hhl"]),
+}
+
+
+@pytest.fixture
+def fails(capsys, monkeypatch, tmp_path):
+    """fails(*arguments) -> the one to three lines that the command gives, in this process, exiting 2."""
+
+    def check(*arguments: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["run.py", *arguments, f"work_dir={tmp_path / 'work'}"])
+        with pytest.raises(SystemExit) as stop:
+            command.main(story)
+        printed = capsys.readouterr()
+        lines = printed.err.strip().splitlines()
+        assert stop.value.code == 2 and 1 <= len(lines) <= 3 and lines[0].startswith("error: "), printed.err
+        assert "Traceback" not in printed.out + printed.err
+        assert not (tmp_path / "work").exists()
+        return printed.err
+
+    return check
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case, fails):
+    arguments, expected = BAD[case]
+    text = fails(*arguments)
+    assert all(part in text for part in expected), text
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores to ask for two workers")
+def test_a_batch_that_the_workers_cannot_share(fails):
+    assert "hhl.n_t is 7, which 2 workers cannot share" in fails(*PAIR, "cluster.num_workers=2", "n_t=7")
+
+
+def test_the_real_command_in_a_process_of_its_own(tmp_path):
+    done = run(tmp_path / "work", *PAIR, "n_t=-1")
+    assert done.returncode == 2 and "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.startswith("error: hhl.beta is 0.5 and hhl.n_t is -1") and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def make_layout(root: Path, drawn: Path, change) -> Path:
+    """A copy of a drawn data set (hard links), with one thing changed."""
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        (root / folder).mkdir(parents=True)
+        for path in (drawn / folder).iterdir():
+            os.link(path, root / folder / path.name)
+    change(root)
+    return root
+
+
+def empty_query(root: Path) -> None:
+    for path in (root / "query").iterdir():
+        path.unlink()
+
+
+def unnamed_camera(root: Path) -> None:
+    first = sorted((root / "bounding_box_train").iterdir())[0]
+    first.rename(first.with_name("0001_000451.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [(empty_query, ["query"]), (unnamed_camera, ["0001_000451.jpg", "data.skip_unmatched=true"])],
+)
+def test_bad_folders(change, expected, tmp_path, world, fails):
+    make_layout(tmp_path / "data", world.folder / "market", change)
+    text = fails("source=duke", "target=market", f"target.root={tmp_path / 'data'}")
+    assert all(part in text for part in expected), text
+
+
+def test_help_names_the_options(tmp_path):
+    done = run(tmp_path / "work", "--help")
+    assert done.returncode == 0 and "source=market target=duke" in done.stdout
+    assert list(tmp_path.iterdir()) == []

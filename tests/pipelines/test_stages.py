@@ -1,0 +1,203 @@
+"""The stage graph in one process: what is made, what is reused, what is resumed, without Ray, MLflow or Hydra."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines import cluster, command, stages, work
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    "source=market",
+    "target=duke",
+    "cluster=inline",
+    "cluster.cpus_per_worker=1",
+    "data.world.train_persons=30",
+    "data.world.test_persons=6",
+    "gan.steps=4",
+    *(f"{name}.steps=3" for name in ("pretrain", "baseline", "hhl", "arn")),
+]
+
+
+class Memory:
+    """A track that remembers."""
+
+    def __init__(self):
+        self.made, self.reused = [], []
+
+    def say(self, line):
+        pass
+
+    def begin(self, plan):
+        pass
+
+    def end(self, stage, reused):
+        (self.reused if reused else self.made).append(stage.label)
+
+
+def run(work_dir: Path, *overrides: str) -> tuple[dict, Memory]:
+    settings = command.compose([*TINY, f"work_dir={work_dir}", *overrides])
+    track = Memory()
+    with cluster.connect(settings) as launch:
+        return stages.run(settings, launch, track), track
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp("work")
+    return work_dir, *run(work_dir)
+
+
+ALL = ["data market", "data duke", "generator", "pretrain", "baseline", "arn", "styles", "hhl"]
+
+
+def test_everything_is_made_once(finished):
+    _, results, track = finished
+    assert sorted(track.made) == sorted(ALL) and track.reused == []
+    assert set(results) == {"baseline", "hhl", "arn"}
+    for result in results.values():
+        assert 0 < result["target"]["mAP_trapezoid"] <= result["target"]["mAP"] <= 1
+        assert result["target"]["num_valid_queries"] > 0 and result["source"]["mAP"] > 0
+
+
+def test_a_second_run_makes_nothing(finished):
+    work_dir, results, _ = finished
+    again, track = run(work_dir)
+    assert again == results and track.made == [] and sorted(track.reused) == sorted(ALL)
+
+
+def test_an_option_makes_again_only_what_it_touches(finished):
+    work_dir, _, _ = finished
+    assert run(work_dir, "beta=0.2", "methods=[hhl]")[1].made == ["hhl"]
+    assert run(work_dir, "seed=1", "methods=[baseline]")[1].made == ["pretrain", "baseline"]
+    assert run(work_dir, "n_t=0", "methods=[hhl]")[1].reused == ["data market", "data duke", "pretrain"]
+
+
+def test_force_makes_a_kind_of_stage_again_with_the_same_digits(finished):
+    work_dir, results, _ = finished
+    again, track = run(work_dir, "force=[hhl]")
+    assert track.made == ["hhl"]
+    assert again["hhl"]["target"] == results["hhl"]["target"]
+
+
+def test_styles_are_every_training_image_under_every_camera(finished):
+    work_dir, _, _ = finished
+    data = next(
+        f for f in (work_dir / "cache" / "data").glob("*/stage.json") if "duke" in json.loads(f.read_text())["label"]
+    )
+    images = np.load(data.parent / "train" / "images.npy", mmap_mode="r")
+    folder = next((work_dir / "cache" / "styles").glob("*/styled.npy")).parent
+    styled = np.load(folder / "styled.npy", mmap_mode="r")
+    assert styled.shape == (len(images), 8, *images.shape[1:]) and styled.dtype == np.uint8
+    assert list((folder / "shards").iterdir()) == []
+
+
+def test_a_stopped_run_goes_on_to_the_same_digits(finished, tmp_path, monkeypatch):
+    """Stopped in the middle of hhl's training, after its checkpoint; the rest of the digits are those of the straight run."""
+    _, results, _ = finished
+    monkeypatch.setattr(work, "_rhythm", lambda steps: {"report_every": 1, "checkpoint_every": 1})
+    seen = []
+
+    class Stopped(Exception):
+        pass
+
+    real = work.reporter
+
+    def stopping(job, also=None):
+        report = real(job, also)
+
+        def stop(done, total, floats=None, phase=""):
+            report(done, total, floats, phase)
+            if job["name"] == "hhl" and done == 2 and not seen:
+                seen.append(done)
+                raise Stopped
+
+        return stop
+
+    monkeypatch.setattr(work, "reporter", stopping)
+    with pytest.raises(Stopped):
+        run(tmp_path)
+    part = next((tmp_path / "cache" / "hhl").glob("*.part"))
+    again, track = run(tmp_path)
+    assert track.made == ["hhl"] and not part.exists()
+    assert again["hhl"]["target"] == results["hhl"]["target"]
+    lines = [json.loads(line) for line in (part.with_suffix("") / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3], "no step is there twice"
+
+
+def test_shards_that_are_there_are_not_made_again(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "SHARD", 100)
+    calls = []
+    real = work.style_shard
+
+    def counted(job):
+        calls.append(job["rows"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(job)
+
+    monkeypatch.setattr(work, "style_shard", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, "methods=[hhl]")
+    first = list(calls)
+    run(tmp_path, "methods=[hhl]")
+    assert first[0] not in calls[2:] and first[1] == calls[2]
+
+
+def test_bad_data_leaves_no_part(tmp_path, world):
+    drawn = tmp_path / "data"
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        (drawn / folder).mkdir(parents=True)
+        for path in (world.folder / "market" / folder).iterdir():
+            (drawn / folder / path.name).write_bytes(path.read_bytes())
+    victim = sorted((drawn / "query").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:300])
+    overrides = ["source=duke", "target=market", f"target.root={drawn}", "methods=[baseline]"]
+    with pytest.raises(ValueError, match=f"{victim.name}.*data.skip_unreadable=true"):
+        run(tmp_path / "work", *overrides)
+    assert not list((tmp_path / "work" / "cache" / "data").glob("*.part"))
+    run(tmp_path / "work", *overrides, "data.skip_unreadable=true")
+    results = [json.loads(p.read_text()) for p in (tmp_path / "work" / "cache" / "data").glob("*/result.json")]
+    assert [str(victim)] in [result["splits"]["query"]["skipped"] for result in results]
+
+
+def test_data_on_disk_that_changed_is_read_again(tmp_path, world):
+    settings = command.compose([*TINY, f"target.root={world.folder / 'duke'}", "source=market", f"work_dir={tmp_path}"])
+    before = stages.plan(settings)[1].hash
+    touched = sorted((world.folder / "duke" / "query").iterdir())[0]
+    content = touched.read_bytes()
+    touched.write_bytes(content + b"\0")
+    try:
+        assert stages.plan(settings)[1].hash != before
+    finally:
+        touched.write_bytes(content)
+
+
+def test_workers_threads_and_work_dir_change_no_hash(tmp_path):
+    plans = [
+        stages.plan(command.compose([*TINY, *more]))
+        for more in ([], ["work_dir=elsewhere"], ["cluster=local", "cluster.cpus_per_worker=2"])
+    ]
+    assert len({tuple(stage.hash for stage in plan) for plan in plans}) == 1
+
+
+def test_it_needs_neither_ray_nor_mlflow_nor_hydra(finished, tmp_path):
+    """In a process where they cannot be imported, from settings as plain JSON."""
+    settings = command.compose([*TINY, f"work_dir={tmp_path}", "methods=[baseline]"])
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    code = f"""
+import sys
+for name in ("ray", "mlflow", "hydra", "omegaconf", "tqdm", "matplotlib", "faiss"):
+    sys.modules[name] = None
+import json
+from pipelines import cluster, stages
+settings = json.load(open({str(tmp_path / "settings.json")!r}))
+print(stages.run(settings, cluster.Inline(settings["cluster"]))["baseline"]["target"]["mAP"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.splitlines()[-1]) == finished[1]["baseline"]["target"]["mAP"]
