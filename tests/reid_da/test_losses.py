@@ -1,0 +1,182 @@
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from reid_da.losses import batch_hard_triplet, contrastive, difference, difference_weight, reconstruction
+
+
+def rows(num_rows, dim, seed, dtype=torch.float64):
+    return torch.randn(num_rows, dim, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+LABELS = torch.tensor([3, 3, 3, 0, 0, 7, 7, 7, 7, 900])  # the last row is alone with its label
+
+
+def distance(a, b):
+    return math.sqrt(max(sum((x - y) ** 2 for x, y in zip(a, b, strict=True)), 1e-12))
+
+
+def slow_triplet(embeddings, labels, margin, soft=False, anchors=None):
+    x, y = embeddings.tolist(), labels.tolist()
+    terms = []
+    for a in range(len(y)):
+        if anchors is not None and not anchors[a]:
+            continue
+        hardest_positive = max(distance(x[a], x[p]) for p in range(len(y)) if y[p] == y[a])
+        hardest_negative = min(distance(x[a], x[n]) for n in range(len(y)) if y[n] != y[a])
+        gap = hardest_positive - hardest_negative
+        terms.append(math.log(1 + math.exp(gap)) if soft else max(0.0, margin + gap))
+    return sum(terms) / len(terms)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("margin", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("with_anchors", [False, True])
+def test_triplet_follows_the_definition(soft, margin, with_anchors):
+    embeddings = rows(10, 4, 0)
+    anchors = LABELS != 900 if with_anchors else None
+    result = batch_hard_triplet(embeddings, LABELS, margin, soft=soft, anchors=anchors)
+    assert result.dtype == torch.float64
+    assert result.item() == pytest.approx(slow_triplet(embeddings, LABELS, margin, soft, anchors), rel=1e-12)
+
+
+def test_triplet_by_hand():
+    """On a line: A at 0 and 4, B at 1 and 9. d_ap 4, 4, 8, 8 and d_an 1, 3, 1, 5: the hinges sum to 14 + 4 * 0.3."""
+    embeddings = torch.tensor([[0.0], [4.0], [1.0], [9.0]])
+    labels = torch.tensor([0, 0, 1, 1])
+    assert batch_hard_triplet(embeddings, labels).item() == pytest.approx(15.2 / 4, rel=1e-6)
+    only_second = torch.tensor([False, True, False, False])
+    assert batch_hard_triplet(embeddings, labels, anchors=only_second).item() == pytest.approx(1.3, rel=1e-6)
+
+
+def test_triplet_gradient():
+    embeddings = rows(10, 4, 1).requires_grad_()
+    for soft in (False, True):
+        assert gradcheck(partial(batch_hard_triplet, labels=LABELS, margin=1.0, soft=soft), (embeddings,))
+
+
+def test_triplet_of_a_collapsed_batch_is_the_margin_with_a_finite_gradient():
+    embeddings = torch.ones(6, 8, requires_grad=True)
+    loss = batch_hard_triplet(embeddings, torch.tensor([0, 0, 1, 1, 2, 2]), 0.3)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.3)
+    assert torch.equal(embeddings.grad, torch.zeros(6, 8))
+
+
+def test_triplet_in_half_precision_equals_float32_of_the_same_values():
+    embeddings = (rows(10, 64, 2) * 0.02).bfloat16()
+    low = batch_hard_triplet(embeddings, LABELS)
+    assert low.dtype == torch.float32
+    assert low.item() == pytest.approx(slow_triplet(embeddings.double(), LABELS, 0.3), rel=1e-5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = batch_hard_triplet(embeddings.float(), LABELS)
+    assert inside.item() == low.item()
+
+
+def test_triplet_without_negatives_is_refused():
+    with pytest.raises(ValueError, match="4 anchors, of which 4 have no negative"):
+        batch_hard_triplet(rows(4, 2, 0), torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(ValueError, match="0 anchors"):
+        batch_hard_triplet(rows(10, 2, 0), LABELS, anchors=torch.zeros(10, dtype=torch.bool))
+    with pytest.raises(ValueError, match="expected bools"):
+        batch_hard_triplet(rows(10, 2, 0), LABELS, anchors=torch.ones(10))
+    with pytest.raises(ValueError, match="expected"):
+        batch_hard_triplet(rows(9, 2, 0), LABELS)
+
+
+def slow_contrastive(embeddings, labels, margin):
+    x, y = embeddings.tolist(), labels.tolist()
+    terms = []
+    for i in range(len(y)):
+        for j in range(i + 1, len(y)):
+            d = distance(x[i], x[j])
+            terms.append(d**2 if y[i] == y[j] else max(0.0, margin - d) ** 2)
+    return sum(terms) / len(terms)
+
+
+@pytest.mark.parametrize("margin", [0.5, 3.0])
+def test_contrastive_follows_the_definition(margin):
+    embeddings = rows(10, 4, 3)
+    result = contrastive(embeddings, LABELS, margin)
+    assert result.dtype == torch.float64
+    assert result.item() == pytest.approx(slow_contrastive(embeddings, LABELS, margin), rel=1e-9)
+    assert gradcheck(partial(contrastive, labels=LABELS, margin=margin), (embeddings.requires_grad_(),))
+
+
+def test_contrastive_by_hand():
+    """On a line, 0 and 1 of A, 3 of B, margin 2.5: the positive 1, the negatives 3 -> 0 and 2 -> 0.25; three pairs."""
+    loss = contrastive(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([0, 0, 1]), 2.5)
+    assert loss.item() == pytest.approx(1.25 / 3)
+
+
+def test_contrastive_gradient_is_finite_where_rows_of_two_persons_are_equal():
+    embeddings = torch.ones(4, 3, requires_grad=True)
+    loss = contrastive(embeddings, torch.tensor([0, 0, 1, 1]), 2.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(4 * 4 / 6)
+    assert embeddings.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize(("num_rows", "margin"), [(1, 1.0), (10, 0.0)])
+def test_contrastive_without_pairs_or_margin_is_refused(num_rows, margin):
+    with pytest.raises(ValueError, match="two rows or more and a positive margin"):
+        contrastive(rows(num_rows, 2, 0), LABELS[:num_rows], margin)
+
+
+def test_reconstruction_is_a_mean_without_gradient_to_the_target():
+    prediction, target = (rows(3, 8, seed).reshape(3, 2, 2, 2).requires_grad_() for seed in (4, 5))
+    loss = reconstruction(prediction, target)
+    pairs = zip(prediction.flatten().tolist(), target.flatten().tolist(), strict=True)
+    assert loss.item() == pytest.approx(sum((p - t) ** 2 for p, t in pairs) / 24, rel=1e-12)
+    loss.backward()
+    assert target.grad is None
+    torch.testing.assert_close(prediction.grad, (2 / 24 * (prediction - target)).detach())
+    with pytest.raises(ValueError, match="equal shapes"):
+        reconstruction(torch.zeros(3, 1), torch.zeros(3, 4))
+
+
+def slow_difference(shared, private):
+    def unit(row):
+        norm = math.sqrt(sum(v * v for v in row))
+        return [v / norm for v in row]
+
+    c, p = [unit(r) for r in shared.tolist()], [unit(r) for r in private.tolist()]
+    dim = len(c[0])
+    product = [[sum(c[n][a] * p[n][b] for n in range(len(c))) for b in range(dim)] for a in range(dim)]
+    return sum(v * v for row in product for v in row) / dim**2
+
+
+@pytest.mark.parametrize(("num_rows", "dim"), [(3, 7), (9, 4)])
+def test_difference_follows_the_definition(num_rows, dim):
+    shared, private = rows(num_rows, dim, 6), rows(num_rows, dim, 7)
+    result = difference(shared, private)
+    assert result.dtype == torch.float64
+    assert result.item() == pytest.approx(slow_difference(shared, private), rel=1e-12)
+    assert gradcheck(difference, (shared.requires_grad_(), private.requires_grad_()))
+    with pytest.raises(ValueError, match="equal shapes"):
+        difference(shared, private[:, 1:])
+
+
+def test_difference_by_hand():
+    """(a, a) and (b, -b): the cosines' products are 1, 1, -1, -1. One row gives its square, 1. D = 3."""
+    shared, private = torch.tensor([[1.0, 2.0, 0.0]] * 2), torch.tensor([[5.0, 1.0, 2.0], [-5.0, -1.0, -2.0]])
+    assert difference(shared, private).item() == pytest.approx(0, abs=1e-7)
+    assert difference(shared, shared).item() == pytest.approx(4 / 9)
+    assert difference(shared[:1], private[:1]).item() == pytest.approx(1 / 9)
+    zero = torch.zeros(2, 3, requires_grad=True)
+    difference(zero, private).backward()
+    assert zero.grad.isfinite().all()
+
+
+def test_difference_weight_keeps_the_size_of_the_term():
+    """For features whose cosines depend on neither N nor D (about 0.64 here) the weighted term does not either."""
+    assert difference_weight(1500, 16, 2048) == 1500
+    assert difference_weight(1500, 64, 128) == pytest.approx(0.366, abs=1e-3)
+    terms = []
+    for num_rows, dim in [(16, 2048), (64, 128), (8, 512)]:
+        shared, private = rows(num_rows, dim, 8).abs(), rows(num_rows, dim, 9).abs()
+        terms.append(difference_weight(1500, num_rows, dim) * difference(shared, private).item())
+    assert max(terms) < 1.3 * min(terms)
