@@ -33,7 +33,9 @@ def embed(
     """
     rows = np.arange(len(store)) if rows is None else np.asarray(rows)
     if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= len(store):
-        raise ValueError(f"found rows {rows} of {rows.dtype}, expected one or more integers in 0..{len(store) - 1}")
+        limits = f"{rows.min()} to {rows.max()}" if rows.size else "none"
+        found = f"rows {limits}, {rows.dtype} {rows.shape}"
+        raise ValueError(f"found {found}; expected one or more integers in 0..{len(store) - 1}, in one dimension")
     training = {module: module.training for module in method.modules()}
     method.eval()
     try:
@@ -45,7 +47,7 @@ def embed(
     finally:
         for module, flag in training.items():
             module.training = flag
-    return torch.cat(parts).clone()  # an ordinary tensor, outside inference mode
+    return torch.cat(parts)  # outside inference mode, so that the result is an ordinary tensor
 
 
 def _embed_batch(method: nn.Module, store, to_input, rows: np.ndarray, device) -> Tensor:
