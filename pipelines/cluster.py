@@ -1,7 +1,7 @@
 """Where work is done: in this process (inline) or by Ray - one group of training workers, or a pool of actors.
 
 The thin Ray module: `connect(settings)` gives the `launch` that stages.run takes. Ray starts with the first job, so that a run
-that finds everything made never starts it. Progress and checkpoints are files in the stage's folder; nothing but jobs travels through Ray.
+that finds everything made never starts it. Progress and checkpoints are files in the stage's folder; only jobs travel.
 """
 
 import os

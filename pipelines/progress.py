@@ -4,6 +4,7 @@ It reads the stages' metrics.jsonl, so it works alike for a stage made in this p
 """
 
 import json
+import sys
 import threading
 import time
 from pathlib import Path
@@ -34,7 +35,7 @@ class Screen:
 
     def say(self, line: str) -> None:
         with self.lock:
-            tqdm.write(line)
+            tqdm.write(line, file=sys.stderr)
 
     def begin(self, stages: list[Stage]) -> None:
         with self.lock:
@@ -75,7 +76,8 @@ class Screen:
         if bar := self.bars.pop(stage.hash, None):
             bar.close()
         seconds = time.perf_counter() - self.began.get(stage.hash, 0)
-        tqdm.write(f"{stage.label:<14} " + ("reused" if reused else f"made in {seconds:.0f} s"))
+        text = "reused" if reused else f"made in {seconds:.0f} s"
+        tqdm.write(f"{stage.label:<14} {text}", file=sys.stderr)
         self.active = [other for other in self.active if other is not stage]
 
 

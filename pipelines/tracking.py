@@ -9,12 +9,14 @@ import json
 import logging
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 from pipelines.cache import Stage
 
 EXPERIMENT = "reid-da"
+FOLLOW_SECONDS = 15  # how far the curves of a training lag behind
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -45,17 +47,25 @@ class Tracking:
         name = "{source} -> {target}".format(**tags)
         self.pipeline = self._run(key, name, tags, _flat(settings, ""))
         self.client.log_dict(self.pipeline, settings, "settings.json")
+        self.active: list[Stage] = []
+        self.lock, self.stop = threading.RLock(), threading.Event()
+        self.thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> "Tracking":
+        self.thread.start()
         return self
 
     def __exit__(self, kind, error, trace) -> None:
+        self.stop.set()
+        self.thread.join()
         if kind is not None:
             self.fail("KILLED" if kind is KeyboardInterrupt else "FAILED")
 
     def begin(self, stages: list[Stage]) -> None:
-        for stage in stages:
-            self._stage_run(stage)
+        with self.lock:
+            for stage in stages:
+                self._stage_run(stage)
+            self.active = list(stages)
         self.screen.begin(stages)
 
     def end(self, stage: Stage, reused: bool) -> None:
@@ -63,6 +73,11 @@ class Tracking:
         from pipelines import figures
 
         self.screen.end(stage, reused)
+        with self.lock:
+            self._end(stage, figures)
+
+    def _end(self, stage: Stage, figures) -> None:
+        self.active = [other for other in self.active if other is not stage]
         run = self._stage_run(stage)
         if self.client.get_run(run).info.status == "FINISHED":
             return
@@ -75,6 +90,12 @@ class Tracking:
         for path in figures.of_stage(stage, self.work_dir):
             self.client.log_artifact(run, str(path), "figures")
         self.client.set_terminated(run, "FINISHED")
+
+    def _follow(self) -> None:
+        while not self.stop.wait(FOLLOW_SECONDS):
+            with self.lock:
+                for stage in self.active:
+                    self.sync(stage)
 
     def say(self, line: str) -> None:
         self.screen.say(line)

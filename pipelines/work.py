@@ -89,7 +89,10 @@ def _generator(job: dict, report) -> None:
     settings, device = job["settings"], distributed.device()
     store = ImageStore(Path(job["inputs"]["target"]) / "train")
     height, width = store.images.shape[1:3]
-    generator = build(settings["generator"], store.num_cameras).to(device)
+    generator = build(settings["generator"], store.num_cameras)
+    if hasattr(generator, "measure"):  # the colour-affine one starts from the cameras' colour statistics
+        generator.measure(store.images, torch.from_numpy(store.camera_labels))
+    generator.to(device)
     discriminator = build(settings["discriminator"], store.num_cameras, height, width).to(device)
     steps = num_steps(settings, len(store) // settings["batch"])
     average = distributed.average_gradients

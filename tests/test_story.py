@@ -1,0 +1,154 @@
+"""The whole job as a user gives it: the real command, real Ray, real MLflow on sqlite, small."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pipelines import cluster, command, stages
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = [
+    "source=market",
+    "target=duke",
+    "cluster.cpus_per_worker=1",
+    "data.world.train_persons=30",
+    "data.world.test_persons=6",
+    "gan.steps=4",
+    *(f"{name}.steps=4" for name in ("pretrain", "baseline", "hhl", "arn")),
+]
+pytestmark = pytest.mark.slow
+
+
+def run(work_dir: Path, *overrides: str) -> subprocess.CompletedProcess:
+    line = [sys.executable, str(ROOT / "pipelines" / "run.py"), *TINY, f"work_dir={work_dir}", *overrides]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=work_dir.parent, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def rows(work_dir: Path) -> list[dict]:
+    with open(work_dir / "results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def runs(work_dir: Path) -> dict[str, list]:
+    """MLflow runs by their tag `stage`."""
+    client = MlflowClient(f"sqlite:///{work_dir / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("reid-da").experiment_id
+    found = {}
+    for one in client.search_runs([experiment]):
+        found.setdefault(one.data.tags["stage"], []).append(one)
+    return found
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """One worker under Ray."""
+    work_dir = tmp_path_factory.mktemp("story") / "work"
+    return work_dir, run(work_dir)
+
+
+def test_it_shows_a_table_and_says_which_data_and_recipe(local):
+    _, done = local
+    assert "market -> duke: synthetic data, recipe quick" in done.stdout
+    assert all(name in done.stdout for name in ("rank-1", "mAP", "baseline", "hhl", "arn", "mlflow ui --backend-store-uri"))
+    assert "published" not in done.stdout, "published figures stand only beside real data"
+    assert "Warning" not in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_results_csv(local):
+    work_dir, _ = local
+    found = rows(work_dir)
+    assert [row["method"] for row in found] == ["arn", "baseline", "hhl"]
+    header = "source,target,data,recipe,method,variant,seed,data_seed,gan_seed,rank1,rank5,rank10,rank20,mAP,mAP_trapezoid,"
+    assert (work_dir / "results.csv").read_text().startswith(header + "seconds,settings,mlflow_run_id\n")
+    for row in found:
+        assert (row["source"], row["target"], row["data"], row["seed"]) == ("market", "duke", "synthetic", "0")
+        assert 0 < float(row["mAP_trapezoid"]) <= float(row["mAP"]) <= 1 and len(row["mlflow_run_id"]) == 32
+
+
+def test_mlflow_holds_every_stage_finished(local):
+    work_dir, _ = local
+    found = runs(work_dir)
+    counts = {stage: len(group) for stage, group in found.items()}
+    assert counts == {"pipeline": 1, "data": 2, **dict.fromkeys(("generator", "styles", "pretrain", "baseline", "hhl", "arn"), 1)}
+    assert {one.info.status for group in found.values() for one in group} == {"FINISHED"}
+    pipeline, hhl = found["pipeline"][0], found["hhl"][0]
+    assert hhl.data.tags["mlflow.parentRunId"] == pipeline.info.run_id
+    assert hhl.data.params["hhl.beta"] == "0.5" and hhl.data.params["hhl.n_t"] == "8"
+    assert pipeline.data.params["hhl.beta"] == "0.5" and pipeline.data.metrics["hhl/mAP"] == hhl.data.metrics["mAP"]
+    assert "mlflow.source.git.commit" in hhl.data.tags
+    row = next(row for row in rows(work_dir) if row["method"] == "hhl")
+    assert row["mlflow_run_id"] == hhl.info.run_id and float(row["mAP"]) == pytest.approx(hhl.data.metrics["mAP"], abs=1e-6)
+
+
+def test_mlflow_holds_curves_and_figures(local):
+    work_dir, _ = local
+    client, found = MlflowClient(f"sqlite:///{work_dir / 'mlflow.db'}"), runs(work_dir)
+    history = client.get_metric_history(found["hhl"][0].info.run_id, "loss/triplet")
+    assert [metric.step for metric in history] == [1, 2, 3, 4]
+    assert client.get_metric_history(found["generator"][0].info.run_id, "loss/D")
+    for stage, figure in (("data", "contact_sheet"), ("styles", "styles"), ("hhl", "ranked_lists"), ("pipeline", "cmc")):
+        paths = [file.path for file in client.list_artifacts(found[stage][0].info.run_id, "figures")]
+        assert len(paths) == 1 and figure in paths[0]
+    settings = [file.path for file in client.list_artifacts(found["pipeline"][0].info.run_id)]
+    assert "settings.json" in settings
+
+
+def test_the_same_command_again_computes_nothing_and_logs_nothing_twice(local):
+    work_dir, _ = local
+    before, csv_before = runs(work_dir), (work_dir / "results.csv").read_text()
+    done = run(work_dir)
+    assert done.stderr.count("reused") == 8 and "made in" not in done.stderr
+    after = runs(work_dir)
+    assert {s: len(g) for s, g in before.items()} == {s: len(g) for s, g in after.items()}
+    assert (work_dir / "results.csv").read_text() == csv_before
+    client = MlflowClient(f"sqlite:///{work_dir / 'mlflow.db'}")
+    for name in ("mAP", "loss/triplet"):
+        steps = [metric.step for metric in client.get_metric_history(after["hhl"][0].info.run_id, name)]
+        assert len(steps) == len(set(steps))
+
+
+def test_a_view_that_was_lost_is_made_again_from_the_folders(local):
+    work_dir, _ = local
+    before = {row["method"]: row["mAP"] for row in rows(work_dir)}
+    for path in (work_dir / "results.csv", work_dir / "mlflow.db"):
+        path.unlink()
+    run(work_dir)
+    assert {row["method"]: row["mAP"] for row in rows(work_dir)} == before
+    found = runs(work_dir)
+    assert len(found["hhl"]) == 1 and found["hhl"][0].info.status == "FINISHED"
+
+
+def test_one_process_gives_the_digits_of_one_ray_worker(local, tmp_path):
+    work_dir, _ = local
+    settings = command.compose([*TINY, "cluster=inline", f"work_dir={tmp_path}"])
+    with cluster.connect(settings) as launch:
+        results = stages.run(settings, launch)
+    for row in rows(work_dir):
+        assert row["mAP"] == f"{results[row['method']]['target']['mAP']:.6f}"
+        assert row["rank1"] == f"{results[row['method']]['target']['rank1']:.6f}"
+
+
+def test_two_workers_run_whole_and_agree(local, tmp_path):
+    """Same global batches: the first steps' losses are those of one worker to float tolerance."""
+    work_dir, _ = local
+    run(tmp_path / "work", "cluster.num_workers=2")
+    assert len(rows(tmp_path / "work")) == 3
+    for method in ("pretrain", "hhl", "arn", "generator"):
+        one, two = (losses(folder, method) for folder in (work_dir, tmp_path / "work"))
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            assert two[name] == pytest.approx(value, rel=1e-3, abs=1e-4), (method, name)
+
+
+def losses(work_dir: Path, stage: str) -> dict[str, float]:
+    """The first line of a stage's metrics.jsonl."""
+    path = next((work_dir / "cache" / stage).glob("*/metrics.jsonl"))
+    entry = json.loads(path.read_text().splitlines()[0])
+    return {name: value for name, value in entry.items() if name.startswith("loss")}
