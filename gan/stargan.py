@@ -1,0 +1,170 @@
+"""StarGAN training behind the contract of the methods' Learner: update(batch) -> floats, state_dict, load_state_dict.
+
+Called by the training loop (reid_da.loop.fit), which is the same for the generator and the methods.
+
+Source: Choi et al., "StarGAN", CVPR 2018, equations 5 and 6, with the numbers of the HHL authors' code (Zhong et al.,
+ECCV 2018, stargan4reid).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from gan import losses
+
+
+def leave_alone(parameters: Iterable[nn.Parameter]) -> None:
+    """What `average_gradients` does in a single process: nothing."""
+
+
+class StarGAN:
+    """Two networks, two Adams, one update.
+
+    D, every step:          L_D = mean D(G(x,c')) - mean D(x) + weight_cls CE(D_cls(x), c) + weight_gp GP
+    G, every n_critic-th:   L_G = -mean D(G(x,c')) + weight_cls CE(D_cls(G(x,c')), c') +
+                            + weight_rec mean|x - G(G(x,c'),c)| + weight_identity mean|x - G(x,c)|
+    (x real, c its camera, c' the wanted one; StarGAN eqs. 5, 6, 8). Training is a pure function of weights, Adam states
+    and the batches with their `step`, so that a resumed run repeats an uninterrupted one bit for bit.
+
+    Args:
+        generator: (images, cameras) -> images, see gan.networks.Generator.
+        discriminator: images -> (patch map, camera logits).
+        steps: updates the whole training will take; the learning rate needs it. n_critic = 5 of them move G once.
+        lr, betas: Adam, for both networks.
+        n_critic: updates of D for one of G, which moves in steps n_critic - 1, 2 n_critic - 1, ...
+        weight_cls, weight_rec, weight_gp: of classification, cycle and penalty; the published 1, 10, 10.
+        weight_identity: of the identity mapping; 0, as published, skips it.
+        decay_from: fraction of `steps` after which the learning rate falls linearly to 0.
+        average_gradients: called with D's (G's) parameters between backward and Adam, to average .grad over ranks.
+
+    Raises:
+        ValueError: a setting out of its range.
+
+    Differs from the authors' code: the learning rate really falls (theirs subtracts a step's share once in 1000 steps
+    and ends at 0.999 of the start).
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        *,
+        steps: int,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        n_critic: int = 5,
+        weight_cls: float = 1.0,
+        weight_rec: float = 10.0,
+        weight_gp: float = 10.0,
+        weight_identity: float = 0.0,
+        decay_from: float = 0.5,
+        average_gradients: Callable[[Iterable[nn.Parameter]], None] = leave_alone,
+    ) -> None:
+        if steps < n_critic or n_critic < 1:
+            raise ValueError(f"steps={steps} and n_critic={n_critic}: G would never move; n_critic must be 1..steps")
+        if not 0 <= decay_from <= 1:
+            raise ValueError(f"decay_from={decay_from} must be a fraction of the steps, 0..1")
+        self.generator, self.discriminator = generator, discriminator
+        self.steps, self.lr, self.n_critic, self.decay_from = steps, lr, n_critic, decay_from
+        self.weight_cls, self.weight_rec = weight_cls, weight_rec
+        self.weight_gp, self.weight_identity = weight_gp, weight_identity
+        self.average_gradients = average_gradients
+        self._optimizers = {
+            "generator": torch.optim.Adam(generator.parameters(), lr=lr, betas=tuple(betas)),
+            "discriminator": torch.optim.Adam(discriminator.parameters(), lr=lr, betas=tuple(betas)),
+        }
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """G's parameters, then D's; e.g. for ranks to start from the same ones."""
+        return chain(self.generator.parameters(), self.discriminator.parameters())
+
+    def learning_rate(self, step: int) -> float:
+        """lr until decay_from * steps, then linearly down to 0 at `steps`: a pure function of the 0-based step."""
+        left = (self.steps - step) / max(self.steps * (1 - self.decay_from), 1)
+        return self.lr * min(max(left, 0.0), 1.0)
+
+    def update(self, batch: dict) -> dict[str, float]:
+        """One step of D and, every n_critic-th, one of G.
+
+        Args:
+            batch: "images" (B, 3, H, W) float in [-1, 1]; "cameras" (B,) int64 0..K-1; "wanted" (B,) int64, this rank's
+                slice of a permutation of the global batch's cameras; "step" int, 0-based; "draw", a function (purpose,
+                shape) -> float32 tensor on the CPU, uniform in [0, 1), the same for the same step.
+
+        Returns:
+            This rank's "loss/D", "loss/D_adv", "loss/D_cls", "loss/D_gp", "accuracy/D_cls" (real images, of their
+            camera), "lr", and where G moved "loss/G", "loss/G_adv", "loss/G_cls", "loss/G_rec", "loss/G_identity" (if
+            weighted), "accuracy/G_cls" (styled images that D takes for the wanted camera). Terms are unweighted.
+
+        Raises:
+            FloatingPointError: a term is not finite; the network that it would have moved is as before.
+        """
+        device = next(self.parameters()).device
+        images, cameras, wanted = (batch[name].to(device) for name in ("images", "cameras", "wanted"))
+        step = batch["step"]
+        alpha = batch["draw"]("gan/penalty", (len(images),)).to(device)
+        with torch.set_grad_enabled((step + 1) % self.n_critic == 0):
+            styled = self.generator(images, wanted)  # one forward serves both: D's step does not change it
+        terms = self._discriminator_terms(images, cameras, styled.detach(), alpha)
+        floats = self._step("discriminator", terms["loss/D"], terms, step)
+        if styled.requires_grad:
+            terms = self._generator_terms(images, cameras, wanted, styled)
+            floats |= self._step("generator", terms["loss/G"], terms, step)
+        return floats | {"lr": self.learning_rate(step)}
+
+    def _discriminator_terms(self, images: Tensor, cameras: Tensor, styled: Tensor, alpha: Tensor) -> dict[str, Tensor]:
+        real, logits = self.discriminator(images)
+        fake, _ = self.discriminator(styled)
+        adv = losses.wasserstein(real, fake)
+        cls = losses.camera_classification(logits, cameras)
+        gp = losses.gradient_penalty(lambda points: self.discriminator(points)[0], images, styled, alpha)
+        total = adv + self.weight_cls * cls + self.weight_gp * gp
+        accuracy = _accuracy(logits, cameras)
+        return {"loss/D_adv": adv, "loss/D_cls": cls, "loss/D_gp": gp, "loss/D": total, "accuracy/D_cls": accuracy}
+
+    def _generator_terms(self, images: Tensor, cameras: Tensor, wanted: Tensor, styled: Tensor) -> dict[str, Tensor]:
+        fake, logits = self.discriminator(styled)
+        adv = losses.realness(fake)
+        cls = losses.camera_classification(logits, wanted)
+        rec = losses.reconstruction(images, self.generator(styled, cameras))
+        total = adv + self.weight_cls * cls + self.weight_rec * rec
+        terms = {"loss/G_adv": adv, "loss/G_cls": cls, "loss/G_rec": rec}
+        if self.weight_identity:
+            terms["loss/G_identity"] = losses.identity_mapping(images, self.generator(images, cameras))
+            total = total + self.weight_identity * terms["loss/G_identity"]
+        return terms | {"loss/G": total, "accuracy/G_cls": _accuracy(logits, wanted)}
+
+    def _step(self, name: str, loss: Tensor, terms: dict[str, Tensor], step: int) -> dict[str, float]:
+        """Backward of the loss into the named network alone, average, Adam; the terms as floats, all finite."""
+        floats = dict(zip(terms, torch.stack([term.detach().float() for term in terms.values()]).tolist(), strict=True))
+        for term, value in floats.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(f"step {step}: {term} is {value}")
+        parameters = [parameter for parameter in getattr(self, name).parameters() if parameter.requires_grad]
+        optimizer = self._optimizers[name]
+        optimizer.zero_grad()
+        loss.backward(inputs=parameters)  # G's loss runs through D but leaves no gradient there
+        self.average_gradients(parameters)
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate(step)
+        optimizer.step()
+        return floats
+
+    def state_dict(self) -> dict:
+        """Weights of both networks and the state of both Adams."""
+        networks = {"generator": self.generator.state_dict(), "discriminator": self.discriminator.state_dict()}
+        return networks | {f"{name}_adam": optimizer.state_dict() for name, optimizer in self._optimizers.items()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Takes what `state_dict` gave; KeyError or RuntimeError when it comes from other networks."""
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state[f"{name}_adam"])
+
+
+def _accuracy(logits: Tensor, cameras: Tensor) -> Tensor:
+    return (logits.argmax(dim=1) == cameras).float().mean()

@@ -1,0 +1,192 @@
+"""StarGAN's update: what moves when, by which loss, and that a resumed run is the same run."""
+
+import pytest
+import torch
+
+from gan import losses
+from gan.colour_affine import ColourAffineGenerator
+from gan.networks import Discriminator, Generator
+from gan.stargan import StarGAN
+
+CAMERAS = 3
+
+
+def stargan(seed=0, generator=None, **settings):
+    torch.manual_seed(seed)
+    settings = {"steps": 8, "n_critic": 2, "weight_identity": 5.0, "lr": 1e-3} | settings
+    generator = generator or Generator(CAMERAS, channels=8, num_blocks=1)
+    return StarGAN(generator, Discriminator(CAMERAS, 16, 8, channels=8, depth=3), **settings)
+
+
+def make_batch(step, size=6):
+    """Grey noise under each camera's own cast; everything a function of the step."""
+    rng = torch.Generator().manual_seed(step)
+    cameras = torch.randint(CAMERAS, (size,), generator=rng)
+    casts = torch.eye(3)[cameras][:, :, None, None] * 0.6 - 0.3
+    images = (torch.rand(size, 1, 16, 8, generator=rng) - 0.5 + casts).clamp(-1, 1)
+    wanted = cameras[torch.randperm(size, generator=rng)]
+
+    def draw(purpose, shape):
+        return torch.rand(shape, generator=torch.Generator().manual_seed(hash((step, len(purpose)))))
+
+    return {"images": images, "cameras": cameras, "wanted": wanted, "step": step, "draw": draw}
+
+
+def snapshot(network):
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def moved(network, before):
+    return [not torch.equal(now, then) for now, then in zip(network.parameters(), before, strict=True)]
+
+
+def test_discriminator_moves_every_step_and_generator_every_n_critic_th():
+    method = stargan(n_critic=3)
+    for step in range(6):
+        generator, discriminator = snapshot(method.generator), snapshot(method.discriminator)
+        floats = method.update(make_batch(step))
+        assert all(moved(method.discriminator, discriminator))
+        assert all(moved(method.generator, generator)) == ((step + 1) % 3 == 0)
+        assert any(moved(method.generator, generator)) == ((step + 1) % 3 == 0)
+        assert ("loss/G" in floats) == ((step + 1) % 3 == 0)
+        assert all(type(value) is float for value in floats.values())
+
+
+def test_totals_are_the_weighted_sums_of_their_terms():
+    method = stargan(weight_cls=2.0, weight_rec=7.0, weight_gp=3.0, weight_identity=5.0)
+    floats = method.update(make_batch(1))
+    d = floats["loss/D_adv"] + 2 * floats["loss/D_cls"] + 3 * floats["loss/D_gp"]
+    g = floats["loss/G_adv"] + 2 * floats["loss/G_cls"] + 7 * floats["loss/G_rec"] + 5 * floats["loss/G_identity"]
+    assert floats["loss/D"] == pytest.approx(d, rel=1e-5)
+    assert floats["loss/G"] == pytest.approx(g, rel=1e-5)
+    assert "loss/G_identity" not in stargan(weight_identity=0.0).update(make_batch(1))
+
+
+def test_terms_are_those_of_the_equations():
+    """The first step's terms, put together again outside update: who is styled for whom, and what is real."""
+    method, batch = stargan(n_critic=1), make_batch(0)
+    images, cameras, wanted = batch["images"], batch["cameras"], batch["wanted"]
+    G, D = method.generator, method.discriminator
+    styled = G(images, wanted).detach()
+    expected = {
+        "loss/D_adv": D(styled)[0].mean() - D(images)[0].mean(),
+        "loss/D_cls": losses.camera_classification(D(images)[1], cameras),
+        "loss/D_gp": losses.gradient_penalty(lambda x: D(x)[0], images, styled, batch["draw"]("gan/penalty", (6,))),
+        "loss/G_rec": (images - G(styled, cameras)).abs().mean(),
+        "loss/G_identity": (images - G(images, cameras)).abs().mean(),
+    }
+    expected = {name: term.item() for name, term in expected.items()}
+    floats = method.update(batch)
+    expected["loss/G_adv"] = -D(styled)[0].mean().item()  # after D's step, as G saw it
+    expected["loss/G_cls"] = losses.camera_classification(D(styled)[1], wanted).item()
+    assert {name: floats[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+
+
+def test_generators_step_leaves_no_gradient_on_the_discriminator():
+    """average_gradients sees exactly the gradients of its own network's loss."""
+    seen = []
+
+    def record(parameters):
+        seen.append([parameter.grad.clone() for parameter in parameters])
+
+    method, batch = stargan(n_critic=1, average_gradients=record), make_batch(0)
+    method.update(batch)
+    on_discriminator, on_generator = seen
+    left = [parameter.grad for parameter in method.discriminator.parameters()]
+    assert all(torch.equal(now, then) for now, then in zip(left, on_discriminator, strict=True))
+    assert len(on_generator) == len(list(method.generator.parameters()))
+    assert all(gradient.abs().sum() > 0 for gradient in on_generator)
+
+
+def test_averaged_gradients_are_the_ones_used():
+    """Gradients set to zero between backward and Adam leave the weights as they were."""
+
+    def vanish(parameters):
+        for parameter in parameters:
+            parameter.grad.zero_()
+
+    method = stargan(n_critic=1, average_gradients=vanish)
+    before = [snapshot(method.generator), snapshot(method.discriminator)]
+    method.update(make_batch(0))
+    assert not any(moved(method.generator, before[0]) + moved(method.discriminator, before[1]))
+
+
+def test_each_parameter_is_in_exactly_one_optimizer():
+    method = stargan()
+    groups = [group for adam in method._optimizers.values() for group in adam.param_groups]
+    stepped = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(stepped) == sorted(id(parameter) for parameter in method.parameters())
+    assert len(set(stepped)) == len(stepped)
+
+
+def test_learning_rate_is_flat_then_falls_in_a_line_to_zero():
+    method = stargan(steps=8, lr=1.0, decay_from=0.5)
+    assert [method.learning_rate(step) for step in range(9)] == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
+    assert [stargan(steps=4, lr=1.0, decay_from=1.0).learning_rate(step) for step in range(5)] == [1, 1, 1, 1, 0]
+    assert [stargan(steps=4, lr=1.0, decay_from=0.0).learning_rate(step) for step in (0, 1, 4)] == [1, 0.75, 0]
+
+
+def test_adam_uses_the_learning_rate_of_the_step():
+    method = stargan(steps=8, n_critic=1)
+    before = snapshot(method.generator), snapshot(method.discriminator)
+    assert method.update(make_batch(0) | {"step": 8})["lr"] == 0
+    assert not any(moved(method.generator, before[0]) + moved(method.discriminator, before[1]))
+
+
+def test_resumed_training_is_the_same_to_the_bit(tmp_path):
+    straight = stargan(seed=0)
+    for step in range(4):
+        straight.update(make_batch(step))
+    first, second = stargan(seed=0), stargan(seed=1)
+    for step in range(2):
+        first.update(make_batch(step))
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for step in range(2, 4):
+        second.update(make_batch(step))
+    for ours, theirs in zip(second.parameters(), straight.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_term_and_moves_nothing():
+    method, batch = stargan(), make_batch(3)
+    before = snapshot(method.discriminator)
+    batch["images"][0, 0, 0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match="step 3: loss/D_adv is nan"):
+        method.update(batch)
+    assert not any(moved(method.discriminator, before))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 1, "n_critic": 5}, "never move"),
+        ({"n_critic": 0}, "n_critic"),
+        ({"decay_from": 1.5}, "decay_from=1.5"),
+    ],
+)
+def test_refuses_settings_that_cannot_work(settings, message):
+    with pytest.raises(ValueError, match=message):
+        stargan(**settings)
+
+
+def test_training_gives_images_the_wanted_cast():
+    """Cameras differ by a cast of one channel; once trained, styled images come near the true ones in the wanted cast."""
+    steps, batch = 100, make_batch(10**6, size=90)
+    generator = ColourAffineGenerator(CAMERAS, channels=8)
+    generator.measure(((batch["images"] + 1) * 127.5).byte().permute(0, 2, 3, 1), batch["cameras"])
+    method = stargan(generator=generator, steps=steps, lr=3e-3, n_critic=1)
+    cameras, wanted = batch["cameras"], (batch["cameras"] + 1) % CAMERAS
+    change = (torch.eye(3)[wanted] - torch.eye(3)[cameras])[:, :, None, None] * 0.6
+    truth = (batch["images"] + change).clamp(-1, 1)
+
+    def distance():
+        with torch.no_grad():
+            return (generator(batch["images"], wanted) - truth).abs().mean().item()
+
+    untrained = distance()
+    for step in range(steps):
+        floats = method.update(make_batch(step, size=16))
+    copy = (batch["images"] - truth).abs().mean().item()
+    assert distance() < 0.1 * min(untrained, copy)
+    assert floats["accuracy/G_cls"] > 0.9

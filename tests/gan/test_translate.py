@@ -1,0 +1,72 @@
+"""Styles of whole arrays of images: which camera lands where, and the pixels' rounding."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gan.networks import Generator
+from gan.translate import translate
+
+
+class Dim(nn.Module):
+    """Camera k multiplies by 1 - k / 2; camera 3 goes out of range."""
+
+    def __init__(self):
+        super().__init__()
+        self.factors = nn.Parameter(torch.tensor([1.0, 0.5, 0.0, 3.0]))
+
+    def forward(self, images, cameras):
+        return images * self.factors[cameras][:, None, None, None]
+
+
+def pixels(count, height=4, width=4, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (count, height, width, 3), generator=rng, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+def test_each_image_in_each_cameras_style(batch_size):
+    images = pixels(5)
+    styled = translate(Dim(), images, 4, batch_size=batch_size)
+    assert styled.shape == (5, 4, 4, 4, 3) and styled.dtype == torch.uint8
+    for i in range(5):
+        for k, factor in enumerate([1.0, 0.5, 0.0, 3.0]):
+            exact = (images[i].double() / 127.5 - 1) * factor
+            expected = ((exact + 1) * 127.5).clamp(0, 255)
+            assert (styled[i, k].double() - expected).abs().max() <= 0.5 + 1e-4
+
+
+def test_an_unchanged_image_comes_back_to_the_bit():
+    every_value = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).expand(-1, -1, -1, 3)
+    assert torch.equal(translate(Dim(), every_value, 1)[:, 0], every_value)
+
+
+def test_a_result_does_not_depend_on_the_rest_of_its_batch():
+    torch.manual_seed(0)
+    generator, images = Generator(3, channels=8, num_blocks=1), pixels(4, 16, 8)
+    alone = torch.cat([translate(generator, images[i : i + 1], 3, batch_size=1) for i in range(4)])
+    together = translate(generator, images, 3, batch_size=12)
+    assert (alone.int() - together.int()).abs().max() <= 1
+    assert (alone != together).float().mean() < 0.01  # of pixels on the edge of rounding
+    assert (alone[:, 0].int() - alone[:, 1].int()).abs().max() > 3
+
+
+def test_reads_a_memory_mapped_array(tmp_path):
+    images = pixels(3)
+    np.save(tmp_path / "images.npy", images.numpy())
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    assert torch.equal(translate(Dim(), mapped, 4, batch_size=5), translate(Dim(), images, 4, batch_size=5))
+
+
+def test_no_images_give_no_styles():
+    assert translate(Dim(), pixels(0), 4).shape == (0, 4, 4, 4, 3)
+
+
+def test_refuses_what_is_not_pixels():
+    with pytest.raises(ValueError, match="float32"):
+        translate(Dim(), pixels(2).float(), 4)
+    with pytest.raises(ValueError, match="expected uint8"):
+        translate(Dim(), pixels(2).permute(0, 3, 1, 2), 4)
+    with pytest.raises(ValueError, match="batch_size=0"):
+        translate(Dim(), pixels(2), 4, batch_size=0)
