@@ -1,0 +1,48 @@
+"""results.csv and the table: views of the folders."""
+
+import csv
+import json
+
+from pipelines import results
+
+METRICS = {"rank1": 0.5, "rank5": 0.6, "rank10": 0.7, "rank20": 0.8, "mAP": 0.4, "mAP_trapezoid": 0.375}
+ABOUT = {"source": "market", "target": "duke", "data": "disk", "recipe": "paper", "variant": "default"}
+
+
+def folder(work_dir, method, name, **about):
+    path = work_dir / "cache" / method / name
+    path.mkdir(parents=True)
+    seeds = {"method": method, "seed": 0, "data_seed": "", "gan_seed": ""}
+    (path / "stage.json").write_text(json.dumps({"hash": name, "about": {**ABOUT, **seeds, **about}}))
+    (path / "result.json").write_text(json.dumps({"target": METRICS, "source": METRICS, "seconds": 12.34}))
+
+
+def test_one_row_per_finished_method_in_the_documented_columns(tmp_path):
+    folder(tmp_path, "hhl", "b2")
+    folder(tmp_path, "baseline", "a1")
+    folder(tmp_path, "hhl", "c3.part")  # unfinished
+    (tmp_path / "cache" / "data" / "d4").mkdir(parents=True)
+    (tmp_path / "cache" / "data" / "d4" / "result.json").write_text(json.dumps({"splits": {}}))
+    (tmp_path / "cache" / "data" / "d4" / "stage.json").write_text(json.dumps({"hash": "d4", "about": {}}))
+    path = results.write_csv(tmp_path, {"b2": "run-of-b2"})
+    rows = list(csv.DictReader(path.open(newline="")))
+    assert [row["settings"] for row in rows] == ["a1", "b2"] and rows[1]["mlflow_run_id"] == "run-of-b2"
+    assert rows[0] | {"mlflow_run_id": ""} == {
+        "source": "market", "target": "duke", "data": "disk", "recipe": "paper", "method": "baseline", "variant": "default",
+        "seed": "0", "data_seed": "", "gan_seed": "", "rank1": "0.500000", "rank5": "0.600000", "rank10": "0.700000",
+        "rank20": "0.800000", "mAP": "0.400000", "mAP_trapezoid": "0.375000", "seconds": "12.3", "settings": "a1",
+        "mlflow_run_id": "",
+    }  # fmt: skip
+
+
+def settings(source: str, target: str) -> dict:
+    return {"source": {"name": source}, "target": {"name": target}, "recipe": "paper", "seed": 0}
+
+
+def test_published_figures_stand_beside_real_data_only():
+    found = {"hhl": {"target": METRICS}}
+    real = results.table(found, settings("market", "duke"), "disk")
+    assert "46.9" in real and "27.2" in real and "50.0" in real and "37.5" in real
+    for data in ("synthetic", "synthetic->disk"):
+        assert "46.9" not in results.table(found, settings("market", "duke"), data)
+    assert "published" not in results.table(found, settings("market", "msmt17"), "disk")
