@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+ADVICE = "\nmake space on that disk and give the same command again: what is finished is kept"
 SHORT = {"beta": "hhl.beta", "n_t": "hhl.n_t"}
 
 
@@ -168,6 +169,10 @@ def clear_errors() -> Iterator[None]:
         fail(str(error))
     except OSError as error:
         fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + _advice(error))
+    except Exception as error:
+        if "database or disk is full" not in str(error):  # how sqlite says it, through MLflow
+            raise
+        fail(f"no space left on the disk of MLflow's database{ADVICE}")
 
 
 def fail(text: str) -> None:
@@ -178,9 +183,7 @@ def fail(text: str) -> None:
 def _advice(error: OSError) -> str:
     from pipelines.cache import disk_full
 
-    if disk_full(error):
-        return "\nmake space on that disk and give the same command again: what is finished is kept"
-    return ""
+    return ADVICE if disk_full(error) else ""
 
 
 def hydra_error(error: Exception) -> str:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines.cache import Stage
@@ -32,7 +33,7 @@ class Tracking:
         from mlflow.tracking import MlflowClient
 
         for noisy in ("alembic", "mlflow"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)  # its errors are raised too
 
         self.settings, self.screen = settings, screen
         self.work_dir = Path(settings["work_dir"]).absolute()
@@ -92,8 +93,10 @@ class Tracking:
         self.client.set_terminated(run, "FINISHED")
 
     def _follow(self) -> None:
+        from mlflow.exceptions import MlflowException
+
         while not self.stop.wait(FOLLOW_SECONDS):
-            with self.lock:
+            with self.lock, suppress(MlflowException):  # a courtesy: what fails here is tried again, and told, by end
                 for stage in self.active:
                     self.sync(stage)
 
@@ -129,9 +132,14 @@ class Tracking:
 
     def fail(self, status: str) -> None:
         """Close what is still open: "FAILED", or "KILLED" by Ctrl-C."""
-        for run in [*self.runs.values(), self.pipeline]:
-            if self.client.get_run(run).info.status == "RUNNING":
-                self.client.set_terminated(run, status)
+        from mlflow.exceptions import MlflowException
+
+        try:
+            for run in [*self.runs.values(), self.pipeline]:
+                if self.client.get_run(run).info.status == "RUNNING":
+                    self.client.set_terminated(run, status)
+        except MlflowException:  # the error that ended the run may be MLflow's own, and is the one to tell
+            self.screen.say("MLflow's runs could not be closed; the next command takes them up")
 
     def run_ids(self) -> dict[str, str]:
         """Stage hash -> id of its run, of all stages in the store."""

@@ -3,6 +3,7 @@
 Runs in a worker of the training group (train), in an actor (style_shard) or in the command's own process (make_data).
 """
 
+import io
 import json
 import os
 import time
@@ -164,7 +165,7 @@ def _evaluate(method, data: Path, job: dict, role: str) -> dict:
     metrics = evaluate(*sides[0], *sides[1])
     if role == "target" and distributed.rank() == 0:
         for split, rows in features.items():
-            np.save(Path(job["part"]) / f"{split}_features.npy", rows.cpu().numpy())
+            save_array(Path(job["part"]) / f"{split}_features.npy", rows.cpu().numpy())
     return {
         **{f"rank{k}": float(metrics.cmc[k - 1]) for k in (1, 5, 10, 20)},
         "mAP": metrics.mAP,
@@ -194,10 +195,7 @@ def style_shard(job: dict) -> None:
     styled = translate(generator, store.images[first:last], store.num_cameras).numpy()
     path = _shard_path(job)
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        np.save(file, styled)
-    os.replace(temporary, path)
+    save_array(path, styled)
     done = sum(1 for _ in path.parent.glob("*.npy")) * SHARD
     reporter(job)(min(done, job["count"]), job["count"])
 
@@ -208,7 +206,7 @@ def merge_styles(job: dict) -> None:
     shards = sorted((part / "shards").glob("*.npy"))
     first = np.load(shards[0], mmap_mode="r")
     count = len(ImageStore(Path(job["inputs"]["target"]) / "train"))
-    merged = np.lib.format.open_memmap(part / "styled.npy", "w+", np.uint8, (count, *first.shape[1:]))
+    merged = images.allocate(part / "styled.npy", (count, *first.shape[1:]))
     place = 0
     for shard in shards:
         rows = np.load(shard)
@@ -270,9 +268,23 @@ def _keep_before(path: Path, step: int, phase: str) -> None:
 
 
 def save_weights(path: Path, module: torch.nn.Module) -> None:
-    """The module's state dict, on the CPU, through a temporary name."""
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save({name: tensor.cpu() for name, tensor in module.state_dict().items()}, temporary)
+    """The module's state dict, on the CPU, as torch.save writes it."""
+    buffer = io.BytesIO()
+    torch.save({name: tensor.cpu() for name, tensor in module.state_dict().items()}, buffer)
+    write_whole(path, buffer)
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """The array as a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_whole(path, buffer)
+
+
+def write_whole(path: Path, buffer: io.BytesIO) -> None:
+    """Write through a temporary name. From memory: torch and numpy tell a full disk by errors of their own, Python by OSError."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(buffer.getbuffer())
     os.replace(temporary, path)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import repeat
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from PIL import Image
 from reid_da.records import Record
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for one file or another
 Progress = Callable[[int, int], None]
 
 
 def decode(path: str, height: int, width: int, resample: str) -> tuple[np.ndarray, tuple[int, int]]:
-    """One image file as (height, width, 3) uint8 RGB, and its original (width, height). Raises OSError if unreadable."""
+    """One image file as (height, width, 3) uint8 RGB, and its original (width, height). Raises one of DAMAGED."""
     with Image.open(path) as image:
         size = image.size
         return np.asarray(image.convert("RGB").resize((width, height), FILTERS[resample])), size
@@ -55,26 +57,26 @@ class ImageStore:
             "cameras": torch.from_numpy(self.camera_labels[rows]),
         }
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
         """(N,) int64: persons renumbered 0..num_persons-1 in ascending order."""
         return np.unique(self.persons, return_inverse=True)[1]
 
-    @property
+    @cached_property
     def camera_names(self) -> np.ndarray:
         """The distinct camera numbers, ascending; camera label k is camera_names[k]."""
         return np.unique(self.cameras)
 
-    @property
+    @cached_property
     def camera_labels(self) -> np.ndarray:
         """(N,) int64: cameras renumbered 0..num_cameras-1 in ascending order."""
         return np.unique(self.cameras, return_inverse=True)[1]
 
-    @property
+    @cached_property
     def num_persons(self) -> int:
         return len(np.unique(self.persons))
 
-    @property
+    @cached_property
     def num_cameras(self) -> int:
         return len(self.camera_names)
 
@@ -93,7 +95,10 @@ class StyledStore:
 
     def __init__(self, store: ImageStore, styles: np.ndarray, first_label: int):
         if styles.shape[0] != len(store) or styles.shape[2:] != store.images.shape[1:]:
-            raise ValueError(f"styles {styles.shape} do not belong to images {store.images.shape}")
+            raise ValueError(
+                f"styles {styles.shape} do not belong to images {store.images.shape}; expected (N, K, H, W, 3) for (N, H, W, 3): "
+                "make the styles again from these images"
+            )
         self.store, self.styles, self.first_label = store, styles, first_label
 
     def take(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
@@ -108,6 +113,18 @@ class StyledStore:
             "labels": torch.from_numpy(np.repeat(self.first_label + rows, variants)),
             "cameras": torch.from_numpy(cameras.reshape(-1)),
         }
+
+
+def allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new .npy file of uint8, mapped for writing, its room on the disk taken.
+
+    Raises:
+        OSError: there is no room; without this, writing to the map would end the process with a bus error.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def create(
@@ -132,7 +149,7 @@ def create(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "images.npy.tmp"
-    images = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(records), height, width, 3))
+    images = allocate(target, (len(records), height, width, 3))
     kept, sizes, skipped = [], [], []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(records), 256):  # bounded: decoded pictures wait for one another in chunks
@@ -140,12 +157,12 @@ def create(
             for record, result in zip(
                 chunk, pool.map(_try, chunk, *map(repeat, (height, width, resample))), strict=True
             ):
-                if isinstance(result, OSError):
+                if isinstance(result, Exception):
                     if not skip_unreadable:
                         raise ValueError(
                             f"{record.path} cannot be read ({result}); mend or remove it, or leave such files out "
                             "with data.skip_unreadable=true"
-                        )
+                        ) from result
                     skipped.append(record.path)
                     continue
                 images[len(kept)], size = result
@@ -174,5 +191,5 @@ def create(
 def _try(record: Record, height: int, width: int, resample: str):
     try:
         return decode(record.path, height, width, resample)
-    except OSError as error:  # Pillow's UnidentifiedImageError and truncation errors are OSErrors
+    except DAMAGED as error:
         return error
