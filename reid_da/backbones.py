@@ -38,11 +38,14 @@ def resnet50(weights: str | None = "imagenet") -> Backbone:
     net = resnet.resnet50(weights=resnet.ResNet50_Weights.IMAGENET1K_V1 if weights == "imagenet" else None)
     if weights not in ("imagenet", None):
         state = torch.load(weights, map_location="cpu", weights_only=True)
-        missing, _ = net.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")}, strict=False)
-        if wrong := [name for name in missing if not name.startswith("fc.")]:
+        # The classifier is not used, and old files do not count BatchNorm's batches.
+        shapes = {k: v.shape for k, v in net.state_dict().items() if not k.startswith("fc.") and v.ndim}
+        if wrong := [k for k, shape in shapes.items() if k not in state or state[k].shape != shape]:
             raise ValueError(
-                f"{weights} is no torchvision ResNet-50 state dict: {len(wrong)} tensors missing, {wrong[0]} first"
+                f"{weights} is no torchvision ResNet-50 state dict: {len(wrong)} of {len(shapes)} tensors are missing or of "
+                f"another shape, {wrong[0]} first; expected what torchvision.models.resnet50().state_dict() holds"
             )
+        net.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")}, strict=False)
     lower = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3)
     return Backbone(lower, net.layer4, 1024, 2048, 2)
 

@@ -23,9 +23,10 @@ def method_batches(streams: dict[str, tuple], *, seed: int, device: str = "cpu",
         result = {"step": step, "draw": draw}
         for name, (store, stream) in streams.items():
             rows = distributed.local(stream.indices(step), f"the batch of stream '{name}'")
-            fields = {key: value.to(device) for key, value in store.take(rows).items()}
-            images = augment(fields.pop("images"), fields.pop("sizes"), partial(_named, draw, name))
-            result[name] = {"images": images, **fields}
+            fields = store.take(rows)
+            images, sizes = fields.pop("images").to(device), fields.pop("sizes")  # sizes are looked at on the CPU
+            images = augment(images, sizes, partial(_named, draw, name))
+            result[name] = {"images": images, **{key: value.to(device) for key, value in fields.items()}}
         return result
 
     return batch

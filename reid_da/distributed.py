@@ -130,9 +130,12 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         axes = [d for d in range(x.dim()) if d != 1]
         count = x.numel() // x.shape[1] * world()
         shape = [1, -1] + [1] * (x.dim() - 2)
-        mean = _SumOverRanks.apply(x.sum(axes)) / count
+        moments = x.new_zeros(world(), 2, x.shape[1])
+        moments[rank()] = torch.stack(torch.var_mean(x, axes, correction=0))
+        variances, means = _SumOverRanks.apply(moments).unbind(1)  # of each rank: one message, and no cancellation
+        mean = means.mean(0)
+        variance = variances.mean(0) + (means - mean).square().mean(0)
         centred = x - mean.view(shape)
-        variance = _SumOverRanks.apply(centred.square().sum(axes)) / count  # two passes: no cancellation
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
@@ -149,7 +152,7 @@ def global_batchnorm(module: nn.Module) -> nn.Module:
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            new = GlobalBatchNorm(child.num_features, child.eps, child.momentum)
+            new = GlobalBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight)
             new.load_state_dict(child.state_dict())
             for parameter, old in zip(new.parameters(), child.parameters(), strict=True):
                 parameter.requires_grad = old.requires_grad

@@ -63,27 +63,37 @@ class Learner:
         self.optimiser = optimiser(self.groups)
 
     def update(self, batch: dict) -> dict[str, float]:
-        """One step on this rank's share of a global batch. Raises FloatingPointError naming step and term."""
+        """One step on this rank's share of a global batch.
+
+        Returns:
+            this rank's terms, unweighted, their weighted sum "loss", and the schedule's "lr_factor".
+        Raises:
+            FloatingPointError: a term is not finite; names step and term, and leaves the weights as they were.
+        """
         factor = self.schedule(batch["step"] / self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = group["base_lr"] * factor
         self.method.train()
         terms = self.method(batch)
-        floats = {name: float(term.detach()) for name, term in terms.items()}
+        loss = sum(self.method.weights.get(name, 1.0) * term for name, term in terms.items())
+        values = torch.stack([term.detach() for term in (*terms.values(), loss)]).tolist()  # a GPU is waited for once
+        floats = dict(zip((*terms, "loss"), values, strict=True))
         for name, value in floats.items():
             if not math.isfinite(value):
                 raise FloatingPointError(f"step {batch['step']}: {name} is {value}; a smaller learning rate may help")
-        loss = sum(self.method.weights.get(name, 1.0) * term for name, term in terms.items())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         distributed.average_gradients(p for group in self.groups.values() for p in group)
         self.optimiser.step()
-        return floats | {"loss": float(loss.detach()), "lr_factor": factor}
+        return floats | {"lr_factor": factor}
 
     def state_dict(self) -> dict:
-        distributed.assert_equal(dict(self.method.named_buffers()))
-        return {"method": self.method.state_dict(), "optimiser": self.optimiser.state_dict()}
+        """Weights and the optimiser's state; with several ranks an assertion that their weights and buffers are equal."""
+        method = self.method.state_dict()
+        distributed.assert_equal(method)
+        return {"method": method, "optimiser": self.optimiser.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
+        """Takes what `state_dict` gave."""
         self.method.load_state_dict(state["method"])
         self.optimiser.load_state_dict(state["optimiser"])

@@ -30,26 +30,31 @@ def fit(
         learner: what is trained; every rank calls fit with its own.
         batches: batches(step) -> this rank's share of step's batch.
         folder: where rank 0 keeps the checkpoint; the step to resume at is rank 0's.
-        report: report(steps done, steps in all, mean floats since the last report), on every rank equally often.
+        report: report(steps done, steps in all, floats) after each `report_every` steps and at the end, on every rank equally
+            often. floats: means over the ranks and the steps since the last report, and "seconds_per_step".
+        checkpoint_every: a checkpoint is written with the first report at or after each multiple of it, so that a resumed run
+            reports the means that an undisturbed one would have. None after the last step: the model is the caller's to save.
     """
     state = distributed.broadcast(checkpoint.load(folder) if distributed.rank() == 0 else None)
     start = 0
     if state:
         learner.load_state_dict(state["learner"])
         start = state["step"]
-    sums, counts, began = defaultdict(float), defaultdict(int), time.perf_counter()
+    sums, counts = defaultdict(float), defaultdict(int)
+    reported, began = start, time.perf_counter()
     for step in range(start, steps):
         for name, value in learner.update(batches(step)).items():
             sums[name] += value
             counts[name] += 1
         done = step + 1
-        if done % report_every == 0 or done == steps:
-            floats = distributed.mean({name: sums[name] / counts[name] for name in sums})
-            now = time.perf_counter()
-            floats["seconds_per_step"] = (now - began) / (done - max(start, done - report_every))
-            report(done, steps, floats)
-            sums, counts, began = defaultdict(float), defaultdict(int), now
-        if done % checkpoint_every == 0 and done < steps:
+        if done % report_every and done < steps:
+            continue
+        floats = distributed.mean({name: sums[name] / counts[name] for name in sums})
+        now = time.perf_counter()
+        report(done, steps, floats | {"seconds_per_step": (now - began) / (done - reported)})
+        sums, counts = defaultdict(float), defaultdict(int)
+        reported, began = done, now
+        if done // checkpoint_every > (done - report_every) // checkpoint_every and done < steps:
             state = learner.state_dict()
             if distributed.rank() == 0:
                 checkpoint.save(folder, done, state)

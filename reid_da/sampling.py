@@ -15,7 +15,7 @@ Draw = Callable[[str, tuple[int, ...]], torch.Tensor]
 
 def generator(*key: object) -> torch.Generator:
     """CPU generator whose seed is a hash of `key` (ints, strings): the same key gives the same numbers anywhere."""
-    digest = hashlib.sha256(repr(key).encode()).digest()
+    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()  # str: 3 and numpy's 3 are the same
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
@@ -68,7 +68,7 @@ class Shuffled:
         if epoch != self._epoch:  # only a memory of a pure function
             order = torch.randperm(self.length, generator=generator(*self.key, epoch)).numpy()
             self._epoch, self._order = epoch, order
-        return self._order[place * self.batch : (place + 1) * self.batch]
+        return self._order[place * self.batch : (place + 1) * self.batch].copy()
 
 
 class PK:
@@ -81,13 +81,16 @@ class PK:
         labels: (N,) int identities of the rows.
         persons: P, 1..number of identities. images: K.
     Raises:
-        ValueError: when fewer than P identities are there.
+        ValueError: when fewer than P identities are there, or K is less than 1.
     """
 
     def __init__(self, labels: np.ndarray, persons: int, images: int, *, seed: int, name: str):
         self.rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-        if not 1 <= persons <= len(self.rows):
-            raise ValueError(f"stream '{name}': {persons} persons a batch from {len(self.rows)}; expected at most that")
+        if not 1 <= persons <= len(self.rows) or images < 1:
+            raise ValueError(
+                f"stream '{name}': a batch of {persons} persons x {images} images from {len(self.rows)} persons; expected "
+                f"1 to {len(self.rows)} persons and at least 1 image of each"
+            )
         self.persons, self.images, self.key = persons, images, (seed, name)
         self.steps_per_pass = len(self.rows) // persons
 

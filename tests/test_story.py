@@ -56,7 +56,9 @@ def local(tmp_path_factory):
 def test_it_shows_a_table_and_says_which_data_and_recipe(local):
     _, done = local
     assert "market -> duke: synthetic data, recipe quick" in done.stdout
-    assert all(name in done.stdout for name in ("rank-1", "mAP", "baseline", "hhl", "arn", "mlflow ui --backend-store-uri"))
+    assert all(
+        name in done.stdout for name in ("rank-1", "mAP", "baseline", "hhl", "arn", "mlflow ui --backend-store-uri")
+    )
     assert "published" not in done.stdout, "published figures stand only beside real data"
     assert "Warning" not in done.stderr and "Traceback" not in done.stderr, done.stderr
 
@@ -65,7 +67,9 @@ def test_results_csv(local):
     work_dir, _ = local
     found = rows(work_dir)
     assert [row["method"] for row in found] == ["arn", "baseline", "hhl"]
-    header = "source,target,data,recipe,method,variant,seed,data_seed,gan_seed,rank1,rank5,rank10,rank20,mAP,mAP_trapezoid,"
+    header = (
+        "source,target,data,recipe,method,variant,seed,data_seed,gan_seed,rank1,rank5,rank10,rank20,mAP,mAP_trapezoid,"
+    )
     assert (work_dir / "results.csv").read_text().startswith(header + "seconds,settings,mlflow_run_id\n")
     for row in found:
         assert (row["source"], row["target"], row["data"], row["seed"]) == ("market", "duke", "synthetic", "0")
@@ -76,7 +80,11 @@ def test_mlflow_holds_every_stage_finished(local):
     work_dir, _ = local
     found = runs(work_dir)
     counts = {stage: len(group) for stage, group in found.items()}
-    assert counts == {"pipeline": 1, "data": 2, **dict.fromkeys(("generator", "styles", "pretrain", "baseline", "hhl", "arn"), 1)}
+    assert counts == {
+        "pipeline": 1,
+        "data": 2,
+        **dict.fromkeys(("generator", "styles", "pretrain", "baseline", "hhl", "arn"), 1),
+    }
     assert {one.info.status for group in found.values() for one in group} == {"FINISHED"}
     pipeline, hhl = found["pipeline"][0], found["hhl"][0]
     assert hhl.data.tags["mlflow.parentRunId"] == pipeline.info.run_id
@@ -84,7 +92,9 @@ def test_mlflow_holds_every_stage_finished(local):
     assert pipeline.data.params["hhl.beta"] == "0.5" and pipeline.data.metrics["hhl/mAP"] == hhl.data.metrics["mAP"]
     assert "mlflow.source.git.commit" in hhl.data.tags
     row = next(row for row in rows(work_dir) if row["method"] == "hhl")
-    assert row["mlflow_run_id"] == hhl.info.run_id and float(row["mAP"]) == pytest.approx(hhl.data.metrics["mAP"], abs=1e-6)
+    assert row["mlflow_run_id"] == hhl.info.run_id and float(row["mAP"]) == pytest.approx(
+        hhl.data.metrics["mAP"], abs=1e-6
+    )
 
 
 def test_mlflow_holds_curves_and_figures(local):
@@ -93,7 +103,12 @@ def test_mlflow_holds_curves_and_figures(local):
     history = client.get_metric_history(found["hhl"][0].info.run_id, "loss/triplet")
     assert [metric.step for metric in history] == [1, 2, 3, 4]
     assert client.get_metric_history(found["generator"][0].info.run_id, "loss/D")
-    for stage, figure in (("data", "contact_sheet"), ("styles", "styles"), ("hhl", "ranked_lists"), ("pipeline", "cmc")):
+    for stage, figure in (
+        ("data", "contact_sheet"),
+        ("styles", "styles"),
+        ("hhl", "ranked_lists"),
+        ("pipeline", "cmc"),
+    ):
         paths = [file.path for file in client.list_artifacts(found[stage][0].info.run_id, "figures")]
         assert len(paths) == 1 and figure in paths[0]
     settings = [file.path for file in client.list_artifacts(found["pipeline"][0].info.run_id)]

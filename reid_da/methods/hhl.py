@@ -60,7 +60,12 @@ class HHL(Baseline):
             parameter.requires_grad = not freeze_embedding
 
     @staticmethod
-    def inputs(n_t: int = 16, **options) -> tuple[str, ...]:
+    def inputs(n_t: int = 16, beta: float = 0.5, **options) -> tuple[str, ...]:
+        """As Baseline.inputs; none for n_t = 0. Raises ValueError for a negative beta or n_t."""
+        if beta < 0 or n_t < 0:
+            raise ValueError(
+                f"hhl.beta is {beta} and hhl.n_t is {n_t}; expected both at least 0 (n_t 0: no target images)"
+            )
         return ("target", "styles") if n_t else ()
 
     def streams(

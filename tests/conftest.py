@@ -1,0 +1,25 @@
+"""What all tests share: one thread, so that digits repeat, and a small drawn world, decoded once."""
+
+import pytest
+import tiny
+import torch
+
+from reid_da import distributed
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> tiny.World:
+    return tiny.draw_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def as_rank(monkeypatch):
+    """as_rank(r, w): this process passes for rank r of w where no messages are exchanged, as in making batches."""
+
+    def pretend(rank: int, world: int) -> None:
+        monkeypatch.setattr(distributed, "rank", lambda: rank)
+        monkeypatch.setattr(distributed, "world", lambda: world)
+
+    return pretend

@@ -1,0 +1,178 @@
+"""HHL: one triplet loss over source identities and target images with their copies, in three passes."""
+
+import pytest
+import tiny
+import torch
+from tiny import same, snapshot
+
+from reid_da.backbones import pool, resnet50
+from reid_da.learner import sgd
+from reid_da.losses import batch_hard_triplet
+from reid_da.methods.hhl import HHL
+
+HHLS = ["hhl", "hhl_frozen", "hhl_no_target"]
+
+
+def slow_triplet(z, labels, margin):
+    total = 0.0
+    for a in range(len(z)):
+        distances = [((z[a] - z[b]) ** 2).sum().clamp(min=1e-12).sqrt().item() for b in range(len(z))]
+        positives = [d for d, label in zip(distances, labels, strict=True) if label == labels[a]]
+        negatives = [d for d, label in zip(distances, labels, strict=True) if label != labels[a]]
+        total += max(0.0, margin + max(positives) - min(negatives))
+    return total / len(z)
+
+
+def in_double(batch):
+    return {k: {**v, "images": v["images"].double()} if isinstance(v, dict) else v for k, v in batch.items()}
+
+
+@pytest.mark.parametrize("name", HHLS)
+def test_triplet_is_batch_hard_on_rows_put_together_by_hand(world, name):
+    """Three passes in the order CE, triplet, target: the running statistics tell a wrong order or a merged pass."""
+    method, by_hand = (tiny.build(name, world, margin=1.0).double().train() for _ in range(2))
+    batch = in_double(tiny.batches(method, world)(2))
+    terms = method(batch)
+    rows, labels = [], []
+    for stream in ("source", "triplet", "target")[: 2 if name == "hhl_no_target" else 3]:
+        hidden = by_hand.embedding(pool(by_hand.backbone(batch[stream]["images"])))
+        if stream != "source":
+            rows.append(by_hand.triplet(hidden))
+            labels += batch[stream]["labels"].tolist()
+    rows = torch.cat(rows)
+    assert terms.keys() == {"loss/source", "loss/triplet"}
+    assert len(rows) == (8 if name == "hhl_no_target" else 8 + 2 * 9)
+    assert terms["loss/triplet"].item() == pytest.approx(slow_triplet(rows, labels, 1.0), rel=1e-9)
+    assert terms["loss/triplet"].item() == pytest.approx(
+        batch_hard_triplet(rows, torch.tensor(labels), 1.0).item(), rel=1e-9
+    )
+    for key, buffer in by_hand.named_buffers():
+        torch.testing.assert_close(dict(method.named_buffers())[key], buffer, rtol=1e-9, atol=1e-12)
+
+
+def test_the_classification_is_the_baselines(world):
+    hhl, baseline = tiny.build("hhl", world), tiny.build("baseline", world, seed=1)
+    state = {k: v for k, v in hhl.state_dict().items() if not k.startswith("triplet.")}
+    baseline.load_state_dict(state)
+    batch, other = tiny.batches(hhl, world)(3), tiny.batches(baseline, world)(3)
+    assert same(batch["source"], other["source"])
+    assert hhl(batch)["loss/source"].item() == baseline(other)["loss/source"].item()
+
+
+def test_labels_put_target_apart_from_source(world):
+    method = tiny.build("hhl", world)
+    batches = tiny.batches(method, world)
+    seen = set()
+    for step in range(20):
+        batch = batches(step)
+        target = batch["target"]["labels"]
+        assert target.min() >= world.source.num_persons > batch["triplet"]["labels"].max()
+        groups = target.view(2, 9)
+        assert (groups == groups[:, :1]).all() and groups[0, 0] != groups[1, 0]
+        assert len(set(batch["triplet"]["labels"].tolist())) == 4
+        seen |= set(target.tolist())
+    assert len(seen) == 40, "pseudo identities are not one an image"
+
+
+def test_beta_weighs_the_triplet_loss(world):
+    figures = {}
+    for beta in (0.0, 0.5, 2.0):
+        method = tiny.build("hhl", world, beta=beta)
+        figures[beta] = tiny.learner(method).update(tiny.batches(method, world)(0))
+    first = figures[0.5]
+    for beta, floats in figures.items():
+        assert floats["loss/triplet"] == first["loss/triplet"] > 0
+        assert floats["loss"] == pytest.approx(floats["loss/source"] + beta * floats["loss/triplet"], rel=1e-6)
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_freeze_embedding_leaves_the_embedding_at_its_start(world, freeze):
+    """Its gradient still reaches the trunk, and its running statistics still move."""
+    method = tiny.build("hhl", world, freeze_embedding=freeze, beta=1.0)
+    before = snapshot(method.state_dict())
+    method(tiny.batches(method, world)(0))["loss/triplet"].backward()
+    assert method.backbone.lower[0].weight.grad.abs().max() > 0
+    method.zero_grad()
+    tiny.learner(method, sgd).update(tiny.batches(method, world)(0))
+    after = method.state_dict()
+    for key in ("embedding.0.weight", "embedding.1.weight", "embedding.1.bias", "triplet.weight", "triplet.bias"):
+        assert torch.equal(after[key], before[key]) == freeze, key
+    assert not torch.equal(after["embedding.1.running_mean"], before["embedding.1.running_mean"])
+    assert not torch.equal(after["classifier.weight"], before["classifier.weight"])
+
+
+def test_running_statistics_see_three_batches_a_step(world):
+    for name, passes in (("hhl", 3), ("hhl_no_target", 2)):
+        method = tiny.build(name, world)
+        tiny.learner(method).update(tiny.batches(method, world)(0))
+        assert {int(v) for k, v in method.named_buffers() if k.endswith("num_batches_tracked")} == {passes}
+
+
+def test_styles_matter(world):
+    """Copies in other styles give another loss; the same images do not."""
+    method, other = tiny.build("hhl", world), tiny.build("hhl", world)
+    plain = world._replace(styles=world.target.images[:, None].repeat(8, 1))
+    assert (
+        method(tiny.batches(method, world)(0))["loss/triplet"] != other(tiny.batches(other, plain)(0))["loss/triplet"]
+    )
+
+
+def test_inputs_and_streams(world):
+    assert HHL.inputs() == HHL.inputs(n_t=16, beta=0.5) == ("target", "styles")
+    assert HHL.inputs(n_t=0) == ()
+    streams = tiny.build("hhl", world).streams(world.source, 0, target=world.target, styles=world.styles)
+    assert list(streams) == ["source", "triplet", "target"]
+    assert [len(stream.indices(0)) for _, stream in streams.values()] == [8, 8, 2]
+    assert list(tiny.build("hhl_no_target", world).streams(world.source, 0)) == ["source", "triplet"]
+
+
+def test_streams_of_one_seed_are_not_the_same_rows(world):
+    """With equal batches from one store: the names seed them apart."""
+    streams = tiny.build("hhl", world).streams(world.source, 0, target=world.target, styles=world.styles)
+    assert streams["source"][1].indices(0).tolist() != streams["triplet"][1].indices(0).tolist()
+
+
+@pytest.mark.parametrize("options", [{"beta": -0.1}, {"n_t": -1}])
+def test_settings_out_of_range_are_refused(world, options):
+    with pytest.raises(ValueError, match="expected both at least 0"):
+        tiny.build("hhl", world, **options)
+    with pytest.raises(ValueError, match="expected both at least 0"):  # as the stages ask, before any work
+        HHL.inputs(**options)
+
+
+def test_start_from_takes_the_baseline_and_leaves_the_triplet_branch(world):
+    baseline, method = tiny.build("baseline", world, 0), tiny.build("hhl", world, 1)
+    triplet = snapshot(method.triplet.state_dict())
+    method.start_from(baseline.state_dict())
+    state = method.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in baseline.state_dict().items())
+    assert same(snapshot(method.triplet.state_dict()), triplet)
+    images = torch.randn(2, 3, 32, 16)
+    assert torch.equal(method.eval().embed(images), baseline.eval().embed(images))
+
+
+def test_start_from_something_else_is_refused(world):
+    method, arn = tiny.build("hhl", world), tiny.build("arn", world)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        method.start_from(arn.state_dict())
+    with pytest.raises(AssertionError):
+        method.start_from({k: v for k, v in tiny.build("baseline", world).state_dict().items() if "layer4" not in k})
+
+
+def test_initial_distances_are_of_the_size_of_the_margin(world):
+    """METHODS 1.4: N(0, 0.001) on 1024 features after BN and ReLU gives pairs 0.298 apart, near the margin of 0.3."""
+    method = tiny.build("hhl", world, embedding=1024, triplet_features=128, triplet_std=0.001, batch=64)
+    with torch.no_grad():
+        z = method.triplet(method.hidden(tiny.batches(method, world)(0)["source"]["images"]))
+    assert torch.pdist(z).mean().item() == pytest.approx(0.298, rel=0.1)
+
+
+def test_a_step_on_resnet50(world):
+    """The published sizes but for pixels and batch; every trainable parameter gets a finite gradient."""
+    torch.manual_seed(0)
+    sizes = {"batch": 2, "persons": 2, "images_per_person": 1, "n_t": 1}
+    method = HHL(resnet50(weights=None), num_persons=world.source.num_persons, **sizes)
+    assert method.embedding[0].weight.shape == (1024, 2048) and method.triplet.weight.shape == (128, 1024)
+    floats = tiny.learner(method, sgd).update(tiny.batches(method, world)(0))
+    assert floats["loss/source"] > 0 and floats["loss/triplet"] > 0
+    assert all(p.grad.isfinite().all() for p in method.parameters() if p.requires_grad)

@@ -1,0 +1,109 @@
+"""A drawn pair of camera networks and methods small enough to train in a test, for tests and the processes that they start."""
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from reid_da import images
+from reid_da.backbones import narrow_resnet
+from reid_da.batches import method_batches
+from reid_da.datasets import synthetic
+from reid_da.datasets.dukemtmc import dukemtmc
+from reid_da.datasets.market1501 import market1501
+from reid_da.images import ImageStore
+from reid_da.learner import Learner, adam
+from reid_da.methods.arn import ARN
+from reid_da.methods.baseline import Baseline
+from reid_da.methods.hhl import HHL
+
+HEIGHT, WIDTH = 32, 16
+HHL_SIZES = {
+    "embedding": 16,
+    "batch": 8,
+    "persons": 4,
+    "images_per_person": 2,
+    "triplet_features": 8,
+    "triplet_std": 0.1,
+}
+ARN_SIZES = {"persons": 4, "images_per_person": 2, "target_batch": 8}
+METHODS = {
+    "baseline": (Baseline, {"embedding": 16, "batch": 8}),
+    "hhl": (HHL, HHL_SIZES | {"n_t": 2, "freeze_embedding": False}),
+    "hhl_frozen": (HHL, HHL_SIZES | {"n_t": 2}),
+    "hhl_no_target": (HHL, HHL_SIZES | {"n_t": 0, "freeze_embedding": False}),
+    "arn": (ARN, ARN_SIZES),
+    "arn_source": (ARN, ARN_SIZES | {"target_terms": False}),
+}
+
+
+class World(NamedTuple):
+    """source: 12 persons, 6 cameras. target: 12 persons, 8 cameras. styles: (N, 8, 32, 16, 3) uint8, a cast for each camera."""
+
+    folder: Path
+    source: ImageStore
+    target: ImageStore
+    styles: np.ndarray
+
+
+def draw_world(folder: Path) -> World:
+    for role, name, read in (("source", "market", market1501), ("target", "duke", dukemtmc)):
+        synthetic.draw(name, str(folder / name), seed=0, train_persons=12, test_persons=4)
+        records = read(str(folder / name)).train
+        images.create(folder / role, records, height=HEIGHT, width=WIDTH, resample="bilinear")
+    store = ImageStore(folder / "target")
+    casts = np.random.default_rng(0).uniform(0.4, 1.0, (store.num_cameras, 1, 1, 3))
+    np.save(folder / "styles.npy", (store.images[:, None] * casts).astype(np.uint8))
+    return open_world(folder)
+
+
+def open_world(folder: Path) -> World:
+    stores = (ImageStore(folder / role) for role in ("source", "target"))
+    return World(folder, *stores, np.load(folder / "styles.npy", mmap_mode="r"))
+
+
+def build(name: str, world: World, seed: int = 0, **options):
+    """The method of that name on a trunk of 32 features, its weights drawn from `seed`."""
+    torch.manual_seed(seed)
+    method, sizes = METHODS[name]
+    return method(narrow_resnet(4), num_persons=world.source.num_persons, **sizes | options)
+
+
+def batches(method, world: World, seed: int = 0, **options):
+    wanted = {"target": world.target, "styles": world.styles}
+    streams = method.streams(world.source, seed, **{name: wanted[name] for name in method_inputs(method)})
+    return method_batches(streams, seed=seed, **options)
+
+
+def method_inputs(method) -> tuple[str, ...]:
+    """What `inputs` asks for; it is called, as by the stages, with the options and before there is a method."""
+    return type(method).inputs(
+        **{name: getattr(method, name) for name in ("n_t", "target_terms") if hasattr(method, name)}
+    )
+
+
+def learner(
+    method, optimiser=adam, schedule=lambda progress: 1 - progress, steps: int = 100, lr: float = 0.01, **options
+):
+    rates = dict.fromkeys(method.parameter_groups(), lr)
+    return Learner(method, partial(optimiser, lr=rates, **options), schedule, steps)
+
+
+def snapshot(state):
+    """A copy of nested dicts of tensors, so that later training does not reach it."""
+    if isinstance(state, dict):
+        return {key: snapshot(value) for key, value in state.items()}
+    return state.clone() if isinstance(state, torch.Tensor) else state
+
+
+def same(a, b) -> bool:
+    """Equal bit for bit: nested dicts, lists and tensors."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
