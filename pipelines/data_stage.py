@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines.build import build, resolve
 from pipelines.cache import Stage
+from reid_da.records import differences
 
 
 def data_stage(settings: dict, role: str, version: int) -> Stage:
@@ -28,7 +29,8 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
     dataset = build(block["reader"], root)
     refuse_unmatched(dataset, data["skip_unmatched"])
     values |= {"root": root, "fingerprint": fingerprint(dataset)}
-    return Stage("data", f"data {block['name']}", values, version=version, about=_about(settings, role))
+    about = _about(settings, role) | {"notes": notes(block["name"], dataset, block["reader"])}
+    return Stage("data", f"data {block['name']}", values, version=version, about=about)
 
 
 def data_root(settings: dict, role: str) -> str | None:
@@ -73,10 +75,16 @@ def refuse_unmatched(dataset, skip: bool) -> None:
         )
 
 
-def published(block: dict) -> dict | None:
-    """The reader's published counts, split -> (images, persons), if it states any."""
-    module = block["reader"]["_target_"].rpartition(".")[0]
-    return resolve(f"{module}.PUBLISHED")
+def notes(name: str, dataset, block: dict) -> list[str]:
+    """What a user should know of data on disk: sizes that are not the published ones, junk, and files that were passed over."""
+    published = resolve(block["_target_"].rpartition(".")[0] + ".PUBLISHED")
+    lines = [f"{name}, {line}" for line in differences(dataset, published)]
+    if dataset.num_junk:
+        lines.append(f"{name}: {dataset.num_junk} junk images (person -1) left out")
+    if count := len(dataset.unmatched):
+        named = ", ".join(dataset.unmatched[:3]) + (", ..." if count > 3 else "")
+        lines.append(f"{name}: {count} files that are no image of the pattern left out: {named}")
+    return lines
 
 
 def _about(settings: dict, role: str) -> dict:

@@ -14,7 +14,7 @@ def story(settings: dict) -> None:
     """Check, make what is missing, and show it."""
     with cluster.connect(settings) as launch:
         plan = stages.plan(settings, launch.num_workers)
-        print(banner(settings), flush=True)
+        print(banner(settings, plan), flush=True)
         from pipelines.tracking import Tracking  # slow to import: after what is wrong has been said
 
         work_dir = Path(settings["work_dir"]).absolute()
@@ -27,8 +27,8 @@ def story(settings: dict) -> None:
     print(f"to browse: mlflow ui --backend-store-uri {track.uri}")
 
 
-def banner(settings: dict) -> str:
-    """Which data and recipe: never in doubt."""
+def banner(settings: dict, plan: list) -> str:
+    """Which data and recipe, never in doubt, and what is unusual about the data."""
     data, recipe = data_stage.origin(settings), settings["recipe"]
     lines = [f"{settings['source']['name']} -> {settings['target']['name']}: {data} data, recipe {recipe}"]
     if recipe == "quick":
@@ -37,7 +37,7 @@ def banner(settings: dict) -> str:
         )
     if recipe == "quick" and data != "synthetic":
         lines.append("on real images its figures are no measure of the methods: recipe=paper is the published setting")
-    return "\n".join(lines)
+    return "\n".join(lines + [note for stage in plan for note in stage.about.get("notes", [])])
 
 
 if __name__ == "__main__":

@@ -139,10 +139,16 @@ def run(settings: dict, launch, track=None) -> dict[str, dict]:
             with cache.locked([stage], work_dir, track.say):
                 cache.forget(stage, work_dir)
     ended: set[str] = set()
+
+    def end(stage: Stage, reused: bool) -> None:
+        track.end(stage, reused)
+        ended.add(stage.hash)
+        for line in _left_out(stage, work_dir):
+            track.say(line)
+
     for stage in stages:
         if stage.finished(work_dir):
-            track.end(stage, reused=True)
-            ended.add(stage.hash)
+            end(stage, reused=True)
     while missing := [s for s in stages if s.hash not in ended]:
         wave = _wave(missing)
         with cache.locked(wave, work_dir, track.say):
@@ -152,13 +158,23 @@ def run(settings: dict, launch, track=None) -> dict[str, dict]:
             track.begin(made)
             _make(made, work_dir, launch)
             for stage in wave:
-                track.end(stage, reused=stage not in made)
-                ended.add(stage.hash)
+                end(stage, reused=stage not in made)
     return {
         s.name: json.loads((s.folder(work_dir) / "result.json").read_text())
         for s in stages
         if s.name in settings["methods"]
     }
+
+
+def _left_out(stage: Stage, work_dir: Path) -> list[str]:
+    """A line for every split of a data stage from which unreadable images were left out."""
+    if stage.name != "data":
+        return []
+    splits = json.loads((stage.folder(work_dir) / "result.json").read_text())["splits"]
+    skipped = {split: counts["skipped"] for split, counts in splits.items() if counts["skipped"]}
+    return [
+        f"{stage.label}: {len(paths)} unreadable images left out of {s}: {paths[0]} ..." for s, paths in skipped.items()
+    ]
 
 
 def _wave(missing: list[Stage]) -> list[Stage]:
