@@ -87,11 +87,17 @@ def finish(job: dict) -> None:
 
 def forget(stage: Stage, work_dir: Path) -> None:
     """Remove a stage's folder and part, to make it again."""
-    for folder in (stage.folder(work_dir), stage.part(work_dir)):
-        if folder.exists():
-            doomed = folder.with_name(f"{folder.name}.old")
-            os.replace(folder, doomed)  # a half-removed folder must not look finished
-            shutil.rmtree(doomed)
+    folder = stage.folder(work_dir)
+    if folder.exists():
+        doomed = folder.with_name(f"{folder.name}.old")
+        os.replace(folder, doomed)  # a half-removed folder must not look finished
+        shutil.rmtree(doomed)
+    forget_part(stage, work_dir)
+
+
+def forget_part(stage: Stage, work_dir: Path) -> None:
+    """Remove what an unfinished stage has made so far."""
+    shutil.rmtree(stage.part(work_dir), ignore_errors=True)
 
 
 @contextmanager

@@ -24,6 +24,10 @@ def connect(settings: dict) -> Iterator["Inline | RayCluster"]:
         ValueError: more workers than there is room for, with the numbers.
     """
     block = settings["cluster"]
+    if block["kind"] not in ("local", "auto", "inline"):
+        raise ValueError(f"cluster.kind is {block['kind']}; expected one of cluster=local, auto, inline")
+    if block["cpus_per_worker"] < 1:
+        raise ValueError(f"cluster.cpus_per_worker is {block['cpus_per_worker']}; expected at least 1")
     launch = Inline(block) if block["kind"] == "inline" else RayCluster(block, Path(settings["work_dir"]).absolute())
     try:
         yield launch
@@ -80,7 +84,7 @@ class RayCluster:
             return
         if not self.started:
             num_cpus = self.num_workers * self.threads
-            self._init(num_cpus=num_cpus, num_gpus=torch.cuda.device_count(), include_dashboard=False)
+            self._init(address="local", num_cpus=num_cpus, num_gpus=torch.cuda.device_count(), include_dashboard=False)
         jobs = [job | {"threads": self.threads} for job in jobs]
         self._pool(worker, jobs) if pool else self._group(worker, jobs)
 
@@ -100,7 +104,7 @@ class RayCluster:
         self.started = True
 
     def _group(self, worker: Callable, jobs: list[dict]) -> None:
-        from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+        from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, WorkerGroupError
         from ray.train.torch import TorchConfig, TorchTrainer
 
         name = f"group-{uuid.uuid4().hex[:8]}"  # a known name would resume Train's own state; ours is in the folders
@@ -121,6 +125,9 @@ class RayCluster:
         )
         try:
             error = trainer.fit().return_value
+        except WorkerGroupError as failure:
+            causes = [e for e in failure.worker_failures.values() if isinstance(e, USER_ERRORS)]
+            raise (causes[0] if causes else failure) from None
         finally:
             shutil.rmtree(storage / name, ignore_errors=True)
             if storage.is_dir() and not any(storage.iterdir()):

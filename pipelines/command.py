@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 bad input (one to three lines on stderr, no traceback), 13
 """
 
 import difflib
+import math
 import os
 import re
 import sys
@@ -12,6 +13,15 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+# Options that may be null, and what they are otherwise.
+NULLABLE = {
+    "steps": 300,
+    "epochs": 60,
+    "root": "/path",
+    "uri": "http://host:5000",
+    "weights": "/path",
+    "start": "pretrain",
+}
 ADVICE = "\nmake space on that disk and give the same command again: what is finished is kept"
 SHORT = {"beta": "hhl.beta", "n_t": "hhl.n_t"}
 
@@ -23,6 +33,8 @@ def main(story: Callable[[dict], None]) -> None:
     from omegaconf import DictConfig
 
     arguments = list(map(long_name, sys.argv[1:]))
+    if slip := next((argument for argument in arguments if argument.startswith("method=")), None):
+        fail(f"unknown option 'method'; did you mean methods=[{slip.removeprefix('method=').strip('[]')}]?")
     if helped := {"--help", "-h"} & set(arguments):  # Hydra's help composes, and two groups have no default
         arguments = [*helped, "source=market", "target=duke", *(a for a in arguments if a not in helped)]
     sys.argv[1:] = [*arguments, f"method=[{','.join(method_names())}]"]
@@ -65,6 +77,13 @@ def plain(cfg) -> dict:
 def check(settings: dict, recipe: dict) -> None:
     """Refuse names that do not exist, and values of another type than the recipe's. Ranges belong to those who take them."""
     for name, value, usual in _leaves(settings, recipe, ""):
+        last = name.rpartition(".")[2]
+        if last in NULLABLE:
+            if value is None:
+                continue
+            usual = NULLABLE[last]
+        elif usual is None:
+            continue
         if problem := _wrong_type(value, usual):
             raise ValueError(f"{name} is {value!r}; expected {problem}")
     methods = method_names()
@@ -88,13 +107,15 @@ def _leaves(block: dict, recipe: dict, prefix: str) -> Iterator[tuple]:
 
 def _wrong_type(value, usual) -> str:
     """What was expected instead of `value`, in words; "" if it will do. A recipe's null takes anything."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if usual in (None, "auto") or value is None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if usual == "auto":
         return ""
+    if value is None:
+        return f"a value such as {usual!r}"
     if isinstance(usual, bool):
         return "" if isinstance(value, bool) else "true or false"
     if isinstance(usual, int):
-        return "" if number and value == int(value) else f"a whole number such as {usual}"
+        return "" if number and isinstance(value, int) else f"a whole number such as {usual}"
     if isinstance(usual, float):
         return "" if number else f"a number such as {usual}"
     return (
@@ -105,10 +126,11 @@ def _wrong_type(value, usual) -> str:
 
 
 def variants(settings: dict, recipe: dict) -> dict[str, str]:
-    """Per method: "default", or which of its options (and, for those with styles, gan's) differ from the recipe's."""
+    """Per method: "default", or which of its options differ from the recipe's, gan's and pretrain's where it uses them."""
     result = {}
     for method in method_names():
         blocks = [method] + (["gan"] if method == "hhl" and settings[method]["n_t"] else [])
+        blocks += ["pretrain"] if settings[method]["start"] == "pretrain" else []
         changes = [change for block in blocks for change in _changes(block, settings[block], recipe[block])]
         changes = [change for change in changes if not change.startswith("gan.seed=")]
         result[method] = " ".join(changes) or "default"
@@ -170,9 +192,11 @@ def clear_errors() -> Iterator[None]:
     except OSError as error:
         fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + _advice(error))
     except Exception as error:
-        if "database or disk is full" not in str(error):  # how sqlite says it, through MLflow
-            raise
-        fail(f"no space left on the disk of MLflow's database{ADVICE}")
+        if "database or disk is full" in str(error):  # how sqlite says it, through MLflow
+            fail(f"no space left on the disk of MLflow's database{ADVICE}")
+        if "MlflowException" in [kind.__name__ for kind in type(error).__mro__]:
+            fail(f"MLflow at tracking.uri: {str(error).splitlines()[0]}")
+        raise
 
 
 def fail(text: str) -> None:

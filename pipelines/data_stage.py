@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 
 from pipelines.build import build, resolve
@@ -17,9 +18,7 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
         ValueError: the folder is missing or malformed (see the reader), or cannot be drawn.
     """
     block, data = settings[role], settings["data"]
-    values = {"reader": block["reader"], "images": settings["images"]} | {
-        key: data[key] for key in ("skip_unreadable", "skip_unmatched")
-    }
+    values = {"reader": block["reader"], "images": settings["images"]} | {"skip_unreadable": data["skip_unreadable"]}
     root = data_root(settings, role)
     if root is None:
         draw = {"world": block["world"], "seed": data["seed"], **data["world"]}
@@ -30,6 +29,7 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
     refuse_unmatched(dataset, data["skip_unmatched"])
     values |= {"root": root, "fingerprint": fingerprint(dataset)}
     about = _about(settings, role) | {"notes": notes(block["name"], dataset, block["reader"])}
+    about["whole"] = not _differences(dataset, block["reader"])
     return Stage("data", f"data {block['name']}", values, version=version, about=about)
 
 
@@ -77,14 +77,19 @@ def refuse_unmatched(dataset, skip: bool) -> None:
 
 def notes(name: str, dataset, block: dict) -> list[str]:
     """What a user should know of data on disk: sizes that are not the published ones, junk, and files that were passed over."""
-    published = resolve(block["_target_"].rpartition(".")[0] + ".PUBLISHED")
-    lines = [f"{name}, {line}" for line in differences(dataset, published)]
+    lines = [f"{name}, {line}" for line in _differences(dataset, block)]
     if dataset.num_junk:
         lines.append(f"{name}: {dataset.num_junk} junk images (person -1) left out")
     if count := len(dataset.unmatched):
         named = ", ".join(dataset.unmatched[:3]) + (", ..." if count > 3 else "")
         lines.append(f"{name}: {count} files that are no image of the pattern left out: {named}")
     return lines
+
+
+def _differences(dataset, block: dict) -> list[str]:
+    """Against the counts that the reader's module states, if it states any."""
+    published = getattr(sys.modules[resolve(block["_target_"]).__module__], "PUBLISHED", None)
+    return differences(dataset, published) if published else []
 
 
 def _about(settings: dict, role: str) -> dict:

@@ -18,22 +18,26 @@ from reid_da.images import ImageStore
 RIGHT, WRONG, QUERY = "#2a9d3a", "#d1372c", "#333333"
 
 
-def of_stage(stage: Stage, work_dir: Path) -> list[Path]:
-    """The figures of a finished stage, drawn unless they are there."""
+def of_stage(stage: Stage, work_dir: Path, again: bool = False) -> list[Path]:
+    """The figures of a finished stage, drawn unless they are there, or `again` all the same."""
     folder, inputs = stage.folder(work_dir), {role: other.folder(work_dir) for role, other in stage.inputs.items()}
     if stage.name == "data":
-        return [_once(work_dir, f"contact_sheet-{stage.about['dataset']}-{stage.hash}", contact_sheet, folder)]
+        return [_once(work_dir, again, f"contact_sheet-{stage.about['dataset']}-{stage.hash}", contact_sheet, folder)]
     if stage.name == "styles":
-        return [_once(work_dir, f"styles-{stage.about['target']}-{stage.hash}", style_grid, folder, inputs["target"])]
+        return [
+            _once(work_dir, again, f"styles-{stage.about['target']}-{stage.hash}", style_grid, folder, inputs["target"])
+        ]
     if (folder / "query_features.npy").exists():
-        return [_once(work_dir, f"ranked_lists-{stage.name}-{stage.hash}", ranked_lists, folder, inputs["target"])]
+        return [
+            _once(work_dir, again, f"ranked_lists-{stage.name}-{stage.hash}", ranked_lists, folder, inputs["target"])
+        ]
     return []
 
 
-def of_pipeline(results: dict[str, dict], settings: dict, work_dir: Path) -> list[Path]:
-    """The pipeline's figures: the methods' CMC curves in one."""
+def of_pipeline(results: dict[str, dict], settings: dict, work_dir: Path, key: str) -> list[Path]:
+    """The figures of the pipeline with that key: the methods' CMC curves in one."""
     pair = f"{settings['source']['name']}-{settings['target']['name']}"
-    path = work_dir / "figures" / f"cmc-{pair}-seed{settings['seed']}.png"
+    path = work_dir / "figures" / f"cmc-{pair}-{key}.png"
     _save(path, cmc_curves(results, settings))
     return [path]
 
@@ -129,9 +133,9 @@ def _show(axis, image, frame: str | None = None) -> None:
         side.set(visible=frame is not None, color=frame or "none", linewidth=2.5)
 
 
-def _once(work_dir: Path, name: str, draw, *args) -> Path:
+def _once(work_dir: Path, again: bool, name: str, draw, *args) -> Path:
     path = work_dir / "figures" / f"{name}.png"
-    if not path.exists():
+    if again or not path.exists():
         _save(path, draw(*args))
     return path
 

@@ -10,7 +10,7 @@ COLUMNS = (
     "settings mlflow_run_id"
 ).split()
 METRICS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid")
-# Published, (source, target) -> method -> rank-1, 5, 10, 20, mAP (trapezoid) in percent; the papers' tables, METHODS of the README.
+# Published, (source, target) -> method -> rank-1, 5, 10, 20, mAP (trapezoid) in percent; the papers' tables.
 PUBLISHED = {
     ("duke", "market"): {
         "baseline": (44.6, 62.5, 69.6, 76.5, 20.6),
@@ -50,10 +50,10 @@ def write_csv(work_dir: Path, run_ids: dict[str, str]) -> Path:
     return path
 
 
-def table(results: dict[str, dict], settings: dict, data: str) -> str:
+def table(results: dict[str, dict], settings: dict, data: str, whole: bool = False) -> str:
     """Methods x rank-1/5/10/20, mAP in percent; the published figures beside them when both sets are the real ones."""
     pair = (settings["source"]["name"], settings["target"]["name"])
-    published = PUBLISHED.get(pair, {}) if data == "disk" else {}
+    published = PUBLISHED.get(pair, {}) if data == "disk" and whole else {}
     head = f"{pair[0]} -> {pair[1]}: {data} data, recipe {settings['recipe']}, seed {settings['seed']} (percent)"
     lines = [head, f"{'':<10}{'rank-1':>8}{'rank-5':>8}{'rank-10':>8}{'rank-20':>8}{'mAP':>8}{'mAP trap.':>11}"]
     for method, result in results.items():

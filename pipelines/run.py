@@ -22,7 +22,8 @@ def story(settings: dict) -> None:
             found = stages.run(settings, launch, track)
             path = results.write_csv(work_dir, track.run_ids())
             track.finish(found)
-    print(results.table(found, settings, data_stage.origin(settings)))
+    whole = all(stage.about.get("whole") for stage in plan if stage.name == "data")
+    print(results.table(found, settings, data_stage.origin(settings), whole))
     print(f"{path}; pictures in {work_dir / 'figures'}")
     print(f"to browse: mlflow ui --backend-store-uri {track.uri}")
 
@@ -31,10 +32,13 @@ def banner(settings: dict, plan: list) -> str:
     """Which data and recipe, never in doubt, and what is unusual about the data."""
     data, recipe = data_stage.origin(settings), settings["recipe"]
     lines = [f"{settings['source']['name']} -> {settings['target']['name']}: {data} data, recipe {recipe}"]
-    if recipe == "quick":
-        lines.append(
-            "recipe quick: 64x32 pixels, a narrow ResNet and a small colour-affine generator, not the papers' networks"
-        )
+    size = "{height}x{width}".format(**settings["images"])
+    backbone, generator = (
+        b["_target_"].rpartition(".")[2] for b in (settings["backbone"], settings["gan"]["generator"])
+    )
+    lines.append(f"{size} pixels, backbone {backbone}, generator {generator}")
+    if generator != "Generator" or backbone != "resnet50":
+        lines.append("not the papers' networks (resnet50, Generator): recipe=paper has them")
     if recipe == "quick" and data != "synthetic":
         lines.append("on real images its figures are no measure of the methods: recipe=paper is the published setting")
     return "\n".join(lines + [note for stage in plan for note in stage.about.get("notes", [])])

@@ -14,11 +14,11 @@ from pathlib import Path
 from pipelines import build, cache, work
 from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
+from reid_da import checkpoint
 from reid_da.sampling import share
 
 # Raised when a stage's code changes what it makes from the same settings.
 VERSIONS = {"data": 1, "generator": 1, "styles": 1, "method": 1}
-NOT_METHODS = ("data", "generator", "styles", "pretrain")
 
 
 def plan(settings: dict, num_workers: int = 1) -> list[Stage]:
@@ -41,35 +41,41 @@ def plan(settings: dict, num_workers: int = 1) -> list[Stage]:
     about = _about(settings)
     if any("styles" in work.needs(settings[method]) for method in methods):
         stages |= _style_stages(settings, target, about)
-    if any(settings[method]["start"] == "pretrain" for method in methods):
-        block = settings["baseline"] | {"steps": settings["pretrain"]["steps"], "start": None}
-        stages["pretrain"] = _method_stage("pretrain", "baseline", block, settings, stages, about)
-    for method in methods:
-        start = settings[method]["start"]
-        if start == "baseline" and "baseline" not in stages:
-            stages["baseline"] = _method_stage("baseline", "baseline", settings["baseline"], settings, stages, about)
-        if method not in stages:
-            stages[method] = _method_stage(method, method, settings[method], settings, stages, about)
+    for name in trained(settings):
+        stages[name] = _method_stage(name, settings, stages, about)
     return list(stages.values())
+
+
+def trained(settings: dict) -> list[str]:
+    """The methods to train and what they start from, starts first."""
+    names: list[str] = []
+    for method in settings["methods"]:
+        chain = [method]
+        while start := settings[chain[-1]]["start"]:
+            if start not in ("pretrain", "baseline") or start in chain or not settings[start]:
+                raise ValueError(
+                    f"{chain[-1]}.start is {start}; expected null, baseline, or pretrain where the recipe has it"
+                )
+            chain.append(start)
+        names += [name for name in reversed(chain) if name not in names]
+    return names
 
 
 def check_sizes(settings: dict, num_workers: int) -> None:
     """Refuse options out of range, and global sizes that the workers cannot share equally."""
-    gan = settings["gan"]
+    gan, sizes, names = settings["gan"], {}, trained(settings)
     for block in (gan["generator"], gan["discriminator"], gan["training"], settings["backbone"]):
         build.check(block)
-    sizes = {"gan.batch": gan["batch"]}
-    for method in settings["methods"]:
+    if any("styles" in work.needs(settings[name]) for name in names):
+        _check_length("gan", gan)
+        sizes["gan.batch"] = gan["batch"]
+    for method in names:
         block = settings[method]
         build.check(block, besides=work.TRAINING)
         for part in ("optimiser", "schedule"):
             build.check(block[part])
         work.needs(block)  # refuses what is out of its range
-        for name in ("steps", "epochs"):
-            if block[name] is not None and block[name] < 1:
-                raise ValueError(f"{method}.{name} is {block[name]}; expected at least 1")
-        if block["steps"] is None and block["epochs"] is None:
-            raise ValueError(f"{method} has no length: give {method}.steps or {method}.epochs")
+        _check_length(method, block)
         sizes |= {f"{method}.{name}": block[name] for name in ("batch", "n_t", "target_batch") if name in block}
         if "persons" in block:
             sizes[f"{method}.persons x {method}.images_per_person"] = block["persons"] * block["images_per_person"]
@@ -79,6 +85,16 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         share(size, num_workers, name)
 
 
+def _check_length(name: str, block: dict) -> None:
+    given = {key: block[key] for key in ("steps", "epochs") if block[key] is not None}
+    if len(given) != 1:
+        found = " and ".join(f"{name}.{key}={value}" for key, value in given.items()) or "neither"
+        raise ValueError(f"{name} needs one length, {name}.steps or {name}.epochs; found {found} (null takes one away)")
+    for key, value in given.items():
+        if value < 1:
+            raise ValueError(f"{name}.{key} is {value}; expected at least 1")
+
+
 def _style_stages(settings: dict, target: Stage, about: dict) -> dict[str, Stage]:
     gan = settings["gan"]
     generator = Stage("generator", "generator", gan, {"target": target}, VERSIONS["generator"], about)
@@ -86,14 +102,22 @@ def _style_stages(settings: dict, target: Stage, about: dict) -> dict[str, Stage
     return {"generator": generator, "styles": styles}
 
 
-def _method_stage(name: str, method: str, block: dict, settings: dict, stages: dict, about: dict) -> Stage:
+def _method_stage(name: str, settings: dict, stages: dict, about: dict) -> Stage:
+    block, backbone = settings[name], dict(settings["backbone"])
+    weights = backbone.get("weights")
+    if weights not in (None, "imagenet"):
+        if not Path(weights).is_file():
+            raise ValueError(
+                f"backbone.weights is {weights}, which is no file; expected imagenet, null or a file of weights"
+            )
+        backbone["weights_file"] = [Path(weights).stat().st_size, Path(weights).stat().st_mtime_ns]
     inputs = {"source": stages["source"], "target": stages["target"]}
     if "styles" in work.needs(block):
         inputs["styles"] = stages["styles"]
     if block["start"]:
         inputs["start"] = stages[block["start"]]
     own = {k: v for k, v in block.items() if k != "start"}
-    values = {"method": own, "backbone": settings["backbone"], "seed": settings["seed"]}
+    values = {"method": own, "backbone": backbone, "seed": settings["seed"]}
     variant = settings.get("variants", {}).get(name, "default")
     return Stage(name, name, values, inputs, VERSIONS["method"], about | {"method": name, "variant": variant})
 
@@ -199,7 +223,13 @@ def _make(stages: list[Stage], work_dir: Path, launch) -> None:
     if not jobs:
         return
     if _kind(stages[0]) == "train":
-        launch(work.train, jobs)
+        try:
+            launch(work.train, jobs)
+        except (ValueError, OSError):
+            for stage in stages:  # what has come to no checkpoint is nothing to go on from
+                if not (stage.part(work_dir) / checkpoint.NAME).exists():
+                    cache.forget_part(stage, work_dir)
+            raise
     elif stages[0].name == "styles":
         for one in jobs:
             launch(work.style_shard, work.style_shards(one), pool=True)

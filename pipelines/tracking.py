@@ -37,13 +37,14 @@ class Tracking:
 
         self.settings, self.screen = settings, screen
         self.work_dir = Path(settings["work_dir"]).absolute()
-        self.work_dir.mkdir(parents=True, exist_ok=True)
         self.uri = settings["tracking"]["uri"] or f"sqlite:///{self.work_dir / 'mlflow.db'}"
+        if not settings["tracking"]["uri"]:
+            self.work_dir.mkdir(parents=True, exist_ok=True)
         self.client = MlflowClient(self.uri)
         self.experiment = self._experiment()
         self.runs: dict[str, str] = {}
         self.logged: dict[str, set] = {}
-        key = hashlib.sha256(json.dumps(sorted(stage.hash for stage in stages)).encode()).hexdigest()[:16]
+        key = self.key = hashlib.sha256(json.dumps(sorted(stage.hash for stage in stages)).encode()).hexdigest()[:16]
         tags = {"stage": "pipeline", "hash": key, **_names(settings), "methods": ",".join(settings["methods"])}
         name = "{source} -> {target}".format(**tags)
         self.pipeline = self._run(key, name, tags, _flat(settings, ""))
@@ -65,6 +66,7 @@ class Tracking:
     def begin(self, stages: list[Stage]) -> None:
         with self.lock:
             for stage in stages:
+                self._forget_finished(stage)
                 self._stage_run(stage)
             self.active = list(stages)
         self.screen.begin(stages)
@@ -75,11 +77,12 @@ class Tracking:
 
         self.screen.end(stage, reused)
         with self.lock:
-            self._end(stage, figures)
+            self._end(stage, reused, figures)
 
-    def _end(self, stage: Stage, figures) -> None:
+    def _end(self, stage: Stage, reused: bool, figures) -> None:
         self.active = [other for other in self.active if other is not stage]
         run = self._stage_run(stage)
+        pictures = figures.of_stage(stage, self.work_dir, again=not reused)
         if self.client.get_run(run).info.status == "FINISHED":
             return
         self.sync(stage)
@@ -88,7 +91,7 @@ class Tracking:
         if (folder / "result.json").exists():
             self.client.log_artifact(run, str(folder / "result.json"))
             self._log(run, _numbers(json.loads((folder / "result.json").read_text())))
-        for path in figures.of_stage(stage, self.work_dir):
+        for path in pictures:
             self.client.log_artifact(run, str(path), "figures")
         self.client.set_terminated(run, "FINISHED")
 
@@ -125,7 +128,7 @@ class Tracking:
 
         for method, result in results.items():
             self._log(self.pipeline, {f"{method}/{k}": v for k, v in _numbers(result).items() if "/" not in k})
-        for path in figures.of_pipeline(results, self.settings, self.work_dir):
+        for path in figures.of_pipeline(results, self.settings, self.work_dir, self.key):
             self.client.log_artifact(self.pipeline, str(path), "figures")
         self.client.log_artifact(self.pipeline, str(self.work_dir / "results.csv"))
         self.client.set_terminated(self.pipeline, "FINISHED")
@@ -158,16 +161,20 @@ class Tracking:
         local = None if self.settings["tracking"]["uri"] else (self.work_dir / "mlartifacts").as_uri()
         return self.client.create_experiment(EXPERIMENT, artifact_location=local)
 
+    def _forget_finished(self, stage: Stage) -> None:
+        """A stage that is made again, by force, gets a new run."""
+        for run in self.client.search_runs([self.experiment], f"tags.hash = '{stage.hash}'"):
+            if run.info.status == "FINISHED":
+                self.client.delete_run(run.info.run_id)
+                self.runs.pop(stage.hash, None)
+
     def _stage_run(self, stage: Stage) -> str:
         if stage.hash not in self.runs:
-            about = {k: str(v) for k, v in stage.about.items()}
+            about = {k: str(v) for k, v in stage.about.items() if k != "notes"}
             tags = {"stage": stage.name, "hash": stage.hash, "mlflow.parentRunId": self.pipeline, **about}
-            params = {"seed": stage.settings["seed"]} if "seed" in stage.settings else {}
-            block = stage.settings.get("method", stage.settings)
-            prefix = {"generator": "gan", "pretrain": "baseline"}.get(stage.name, stage.name)
             variant = about.get("variant", "default")
             name = stage.label if variant == "default" else f"{stage.label} {variant}"
-            self.runs[stage.hash] = self._run(stage.hash, name, tags, params | _flat(block, prefix + "."))
+            self.runs[stage.hash] = self._run(stage.hash, name, tags, _params(stage))
         return self.runs[stage.hash]
 
     def _run(self, key: str, name: str, tags: dict, params: dict) -> str:
@@ -200,6 +207,23 @@ class Tracking:
         for start in range(0, len(new), 1000):
             self.client.log_batch(run, metrics=new[start : start + 1000])
         there |= {(metric.key, metric.step) for metric in new}
+
+
+def _params(stage: Stage) -> dict[str, object]:
+    """A stage's options under the names that they have on the command line."""
+    values = stage.settings
+    if "method" in values:
+        return {
+            "seed": values["seed"],
+            **_flat(values["method"], f"{stage.name}."),
+            **_flat(values["backbone"], "backbone."),
+        }
+    if stage.name == "data":
+        draw = values.get("draw", {})
+        world = {f"data.world.{key}": value for key, value in draw.items() if key not in ("world", "seed")}
+        own = {"data.skip_unreadable": values["skip_unreadable"], **_flat(values["images"], "images.")}
+        return own | ({"data.seed": draw["seed"], **world} if draw else {"root": values["root"]})
+    return _flat(values, "gan.")
 
 
 def _names(settings: dict) -> dict[str, str]:

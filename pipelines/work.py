@@ -78,8 +78,7 @@ def train(job: dict, report: Callable | None = None) -> None:
         return
     torch.set_num_threads(job["threads"])
     torch.manual_seed(sampling.generator(job["settings"]["seed"], "weights").initial_seed())
-    began = time.perf_counter()
-    _generator(job, report) if job["name"] == "generator" else _method(job, report, began)
+    _generator(job, report) if job["name"] == "generator" else _method(job, report)
     if distributed.rank() == 0:
         checkpoint.remove(job["part"])
         cache.finish(job)
@@ -104,7 +103,7 @@ def _generator(job: dict, report) -> None:
         save_weights(Path(job["part"]) / "generator.pt", generator)
 
 
-def _method(job: dict, report, began: float) -> None:
+def _method(job: dict, report) -> None:
     settings, device = job["settings"], distributed.device()
     block = settings["method"]
     stores = {role: ImageStore(Path(job["inputs"][role]) / "train") for role in ("source", "target")}
@@ -112,7 +111,8 @@ def _method(job: dict, report, began: float) -> None:
     if "styles" in job["inputs"]:
         wanted["styles"] = np.load(Path(job["inputs"]["styles"]) / "styled.npy", mmap_mode="r")
     own = {k: v for k, v in block.items() if k not in TRAINING}
-    method = build(own, build(settings["backbone"]), num_persons=stores["source"].num_persons)
+    backbone = build({k: v for k, v in settings["backbone"].items() if k != "weights_file"})
+    method = build(own, backbone, num_persons=stores["source"].num_persons)
     if "start" in job["inputs"]:
         method.start_from(load_weights(Path(job["inputs"]["start"]) / "model.pt"))
     method = distributed.global_batchnorm(method).to(device)
@@ -123,9 +123,10 @@ def _method(job: dict, report, began: float) -> None:
         method.streams(stores["source"], settings["seed"], **wanted), seed=settings["seed"], device=device
     )
     loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job, report), **_rhythm(steps))
+    trained = time.perf_counter()
     if job["name"] != "pretrain":
         result = {role: _evaluate(method, Path(job["inputs"][role]), job, role) for role in ("target", "source")}
-        result["seconds"] = time.perf_counter() - began
+        result["seconds"] = _training_seconds(Path(job["part"])) + time.perf_counter() - trained
     if distributed.rank() == 0:
         save_weights(Path(job["part"]) / "model.pt", method)
         if job["name"] != "pretrain":
@@ -144,6 +145,15 @@ def needs(block: dict) -> tuple[str, ...]:
 def num_steps(block: dict, steps_per_epoch: int) -> int:
     """`steps`, or `epochs` times the steps of one epoch."""
     return block["steps"] if block["steps"] is not None else block["epochs"] * steps_per_epoch
+
+
+def _training_seconds(part: Path) -> float:
+    """Time of all training steps, those before a restart included."""
+    seconds, last = 0.0, 0
+    for line in (part / "metrics.jsonl").read_text().splitlines() if (part / "metrics.jsonl").exists() else []:
+        entry = json.loads(line)
+        seconds, last = seconds + entry["seconds_per_step"] * (entry["step"] - last), entry["step"]
+    return seconds
 
 
 def _rhythm(steps: int) -> dict[str, int]:
@@ -216,6 +226,7 @@ def merge_styles(job: dict) -> None:
     merged.flush()
     for shard in shards:
         shard.unlink()
+    (part / "shards").rmdir()
     cache.finish(job)
 
 

@@ -35,7 +35,7 @@ def method_batches(streams: dict[str, tuple], *, seed: int, device: str = "cpu",
 def translation_batches(store: ImageStore, size: int, *, seed: int, device: str = "cpu", part: float = 8 / 9):
     """The StarGAN's batches: step -> {"images" in [-1, 1], "cameras", "wanted", "step", "draw"}.
 
-    Wanted cameras are a random permutation of the GLOBAL batch's cameras (METHODS.md 2.2), so they follow the cameras' frequency.
+    Wanted cameras are a random permutation of the GLOBAL batch's cameras, so they follow the cameras' frequency.
     """
     stream = sampling.Shuffled(len(store), size, seed=seed, name="stargan")
 

@@ -40,7 +40,7 @@ class ImageStore:
         folder = Path(folder)
         self.images = np.load(folder / "images.npy", mmap_mode="r")
         meta = json.loads((folder / "records.json").read_text())
-        self.paths: list[str] = meta["paths"]
+        self.paths: list[str] = [os.path.normpath(folder / path) for path in meta["paths"]]
         self.persons, self.cameras = (np.asarray(meta[key], dtype=np.int64) for key in ("persons", "cameras"))
         self.sizes = np.asarray(meta["sizes"], dtype=np.int64).reshape(-1, 2)
         self.skipped: list[str] = meta["skipped"]
@@ -85,7 +85,7 @@ class StyledStore:
     """Target images with their camera-styled copies: row i expands to 1 + K variants that share one identity.
 
     The order is item-major, [real_i, styled_i1 .. styled_iK, real_j, ...], so that equal slices of the rows are equal slices of
-    the batch. Pseudo identities are first_label + i: stable, unique and apart from the source's (METHODS.md 1.3; the
+    the batch. Pseudo identities are first_label + i: stable, unique and apart from the source's (the
     authors' code draws a random number in 1000..10999, which can collide).
 
     Args:
@@ -177,7 +177,7 @@ def create(
         target = folder / "images.kept.npy"
     os.replace(target, folder / "images.npy")
     meta = {
-        "paths": [r.path for r in kept],
+        "paths": [_beside(r.path, folder) for r in kept],
         "persons": [r.person for r in kept],
         "cameras": [r.camera for r in kept],
         "sizes": sizes,
@@ -186,6 +186,12 @@ def create(
     (folder / "records.json.tmp").write_text(json.dumps(meta))
     os.replace(folder / "records.json.tmp", folder / "records.json")
     return ImageStore(folder)
+
+
+def _beside(path: str, folder: Path) -> str:
+    """The path, relative if the image lies in the store's own surroundings: a drawn set moves with its store."""
+    inside = Path(path).resolve().is_relative_to(folder.resolve().parent)
+    return os.path.relpath(path, folder) if inside else os.path.abspath(path)
 
 
 def _try(record: Record, height: int, width: int, resample: str):

@@ -132,12 +132,13 @@ def test_the_same_command_again_computes_nothing_and_logs_nothing_twice(local):
 def test_a_view_that_was_lost_is_made_again_from_the_folders(local):
     work_dir, _ = local
     before = {row["method"]: row["mAP"] for row in rows(work_dir)}
-    for path in (work_dir / "results.csv", work_dir / "mlflow.db"):
+    for path in (work_dir / "results.csv", work_dir / "mlflow.db", *(work_dir / "figures").iterdir()):
         path.unlink()
     run(work_dir)
     assert {row["method"]: row["mAP"] for row in rows(work_dir)} == before
     found = runs(work_dir)
     assert len(found["hhl"]) == 1 and found["hhl"][0].info.status == "FINISHED"
+    assert len(list((work_dir / "figures").glob("ranked_lists-*.png"))) == 3
 
 
 def test_one_process_gives_the_digits_of_one_ray_worker(local, tmp_path):
@@ -151,19 +152,36 @@ def test_one_process_gives_the_digits_of_one_ray_worker(local, tmp_path):
 
 
 def test_two_workers_run_whole_and_agree(local, tmp_path):
-    """Same global batches: the first steps' losses are those of one worker to float tolerance."""
+    """Same global batches: the losses after each step are those of one worker, before any update to float tolerance."""
     work_dir, _ = local
     run(tmp_path / "work", "cluster.num_workers=2")
     assert len(rows(tmp_path / "work")) == 3
     for method in ("pretrain", "hhl", "arn", "generator"):
         one, two = (losses(folder, method) for folder in (work_dir, tmp_path / "work"))
-        assert one.keys() == two.keys()
-        for name, value in one.items():
-            assert two[name] == pytest.approx(value, rel=1e-3, abs=1e-4), (method, name)
+        assert len(one) == len(two) == 4
+        for step, (alone, shared) in enumerate(zip(one, two, strict=True)):
+            assert alone.keys() == shared.keys()
+            for name, value in alone.items():  # rounding grows with every step of Adam
+                assert shared[name] == pytest.approx(
+                    value, rel=(1e-3, 0.02, 0.05, 0.1)[step], abs=0.02 * step + 1e-4
+                ), (method, name, step)
 
 
-def losses(work_dir: Path, stage: str) -> dict[str, float]:
-    """The first line of a stage's metrics.jsonl."""
+def losses(work_dir: Path, stage: str) -> list[dict[str, float]]:
+    """The losses of a stage's metrics.jsonl, line by line."""
     path = next((work_dir / "cache" / stage).glob("*/metrics.jsonl"))
-    entry = json.loads(path.read_text().splitlines()[0])
-    return {name: value for name, value in entry.items() if name.startswith("loss")}
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{name: value for name, value in entry.items() if name.startswith("loss")} for entry in entries]
+
+
+def test_an_error_in_two_workers_is_one_clear_line(local, tmp_path):
+    """As in one process, and what came to no checkpoint leaves no folder."""
+    work_dir, _ = local
+    for workers in (("cluster.num_workers=2",), ("cluster=inline",)):
+        line = [sys.executable, str(ROOT / "pipelines" / "run.py"), *TINY, f"work_dir={work_dir}", "methods=[hhl]"]
+        done = subprocess.run(
+            [*line, "hhl.persons=1000", *workers], capture_output=True, text=True, cwd=ROOT, timeout=600
+        )
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        assert "error: stream 'triplet'" in done.stderr and "1000" in done.stderr.splitlines()[-1]
+        assert not list((work_dir / "cache" / "hhl").glob("*.part"))

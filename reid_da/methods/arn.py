@@ -47,7 +47,7 @@ class Decoder(nn.Module):
 
 
 class ARN(nn.Module):
-    """Encoders are copies of the trunk's layer4 (METHODS.md 3.1); the decoder's target carries no gradient (6.19).
+    """Encoders are copies of the trunk's layer4; the decoder's target carries no gradient.
 
     Args:
         persons, images_per_person: the source batch, P x K, so that L_ctrs has positive pairs.

@@ -21,7 +21,7 @@ def dropout(x: torch.Tensor, p: float, draw: Draw, purpose: str) -> torch.Tensor
 
 
 class Baseline(nn.Module):
-    """Backbone, embedding FC + BN + ReLU, dropout, classifier (METHODS.md 1.1).
+    """Backbone, embedding FC + BN + ReLU, dropout, classifier.
 
     Args:
         backbone: the trunk. num_persons: source identities.
@@ -61,8 +61,13 @@ class Baseline(nn.Module):
         }
 
     def start_from(self, baseline: dict[str, torch.Tensor]) -> None:
-        """Take over a trained baseline's weights."""
-        self.load_state_dict(baseline)
+        """Take over a trained baseline's weights. Raises ValueError when they are of other sizes."""
+        own = self.state_dict()
+        for name, weights in baseline.items():
+            if name in own and own[name].shape != weights.shape:
+                found = f"{name} is {tuple(own[name].shape)}, in the baseline it starts from {tuple(weights.shape)}"
+                raise ValueError(f"{found}: give both the same sizes (embedding, backbone)")
+        self.load_state_dict({**own, **baseline})
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, D) L2-normalised pooled features: what is compared at test time."""

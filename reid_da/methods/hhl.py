@@ -20,15 +20,15 @@ from reid_da.sampling import PK, Shuffled
 
 
 class HHL(Baseline):
-    """The baseline's network and a triplet branch: FC after ReLU, before dropout, not normalised (METHODS.md 1.1).
+    """The baseline's network and a triplet branch: FC after ReLU, before dropout, not normalised.
 
     Args:
         beta: weight of the triplet loss, >= 0. n_t: real target images a step, >= 0; 0 leaves +L_T and needs no styles.
         margin: of the triplet loss. persons, images_per_person: P and K of the source triplet batch.
         triplet_features: width of the branch (128); triplet_std: its initial deviation. The typical distance at the
-            start must be near the margin (METHODS.md 1.4).
+            start must be near the margin.
         freeze_embedding: leave embedding and triplet layers at their random start, as the released code does (its
-            optimiser never sees them); false trains them, as the paper says (METHODS.md 1.5).
+            optimiser never sees them); false trains them, as the paper says.
     """
 
     def __init__(
@@ -47,10 +47,7 @@ class HHL(Baseline):
         **baseline,
     ):
         super().__init__(backbone, num_persons=num_persons, **baseline)
-        if beta < 0 or n_t < 0:
-            raise ValueError(
-                f"hhl.beta is {beta} and hhl.n_t is {n_t}; expected both at least 0 (n_t 0: no target images)"
-            )
+        self.inputs(n_t=n_t, beta=beta)
         self.weights = {"loss/triplet": beta}
         self.n_t, self.margin, self.persons, self.images_per_person = n_t, margin, persons, images_per_person
         self.triplet = nn.Linear(self.classifier.in_features, triplet_features)
@@ -84,11 +81,6 @@ class HHL(Baseline):
         groups = super().parameter_groups()
         groups["new"] += self.triplet.parameters()
         return groups
-
-    def start_from(self, baseline: dict[str, torch.Tensor]) -> None:
-        """Take over a trained baseline's weights; the triplet branch stays as it is."""
-        missing, unexpected = self.load_state_dict(baseline, strict=False)
-        assert not unexpected and all(name.startswith("triplet.") for name in missing), (missing, unexpected)
 
     def forward(self, batch: dict) -> dict[str, torch.Tensor]:
         """Three passes in the authors' order: each normalises its own batch, and running statistics see them in turn."""

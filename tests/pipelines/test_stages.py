@@ -93,7 +93,7 @@ def test_styles_are_every_training_image_under_every_camera(finished):
     folder = next((work_dir / "cache" / "styles").glob("*/styled.npy")).parent
     styled = np.load(folder / "styled.npy", mmap_mode="r")
     assert styled.shape == (len(images), 8, *images.shape[1:]) and styled.dtype == np.uint8
-    assert list((folder / "shards").iterdir()) == []
+    assert not (folder / "shards").exists()
 
 
 def test_a_stopped_run_goes_on_to_the_same_digits(finished, tmp_path, monkeypatch):
@@ -180,7 +180,11 @@ def test_data_on_disk_that_changed_is_read_again(tmp_path, world):
 def test_workers_threads_and_work_dir_change_no_hash(tmp_path):
     plans = [
         stages.plan(command.compose([*TINY, *more]))
-        for more in ([], ["work_dir=elsewhere"], ["cluster=local", "cluster.cpus_per_worker=2"])
+        for more in (
+            [],
+            ["work_dir=elsewhere"],
+            ["cluster=local", "cluster.cpus_per_worker=2", "cluster.num_workers=2"],
+        )
     ]
     assert len({tuple(stage.hash for stage in plan) for plan in plans}) == 1
 

@@ -153,7 +153,7 @@ def test_start_from_takes_the_baseline_and_leaves_the_triplet_branch(world):
 
 def test_start_from_something_else_is_refused(world):
     method, arn = tiny.build("hhl", world), tiny.build("arn", world)
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(ValueError, match="give both the same sizes"):
         method.start_from(arn.state_dict())
     with pytest.raises(AssertionError):
         method.start_from({k: v for k, v in tiny.build("baseline", world).state_dict().items() if "layer4" not in k})
