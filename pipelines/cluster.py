@@ -13,6 +13,11 @@ from pathlib import Path
 
 import torch
 
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would copy the working folder and call uv for every worker
+}
 USER_ERRORS = (ValueError, FloatingPointError, OSError)
 
 
@@ -95,7 +100,7 @@ class RayCluster:
             ray.shutdown()
 
     def _init(self, **options) -> None:
-        for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}.items():
+        for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         import ray
 
