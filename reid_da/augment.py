@@ -4,10 +4,15 @@ Random numbers come in through `draw` (sampling.draws), so that a step's picture
 many workers share the batch. Called by batches.py (training) and by evaluation (normalise alone).
 """
 
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from torchvision.transforms import ColorJitter
 
-from reid_da.sampling import Draw
+from reid_da.sampling import Draw, generator
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -75,3 +80,23 @@ def _resample(images: torch.Tensor, part: torch.Tensor, place: torch.Tensor, fli
 def _scale(pixels: torch.Tensor, mean, std) -> torch.Tensor:
     mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) * 255 for v in (mean, std))
     return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def colour_jitter(images: np.ndarray, copies: int, keys: Iterable, strength: Sequence[float]) -> np.ndarray:
+    """Copies of each image with ordinary colour jitter (torchvision's ColorJitter), which knows nothing of the cameras.
+
+    Args:
+        images: (N, H, W, 3) uint8. keys: one per image; what its draws are seeded by.
+        strength: of brightness, contrast and saturation (0.4: by factors of 0.6 to 1.4), and hue in turns (0..0.5).
+    Returns:
+        (N, copies, H, W, 3) uint8.
+    """
+    jitter = ColorJitter(*strength)
+    jittered = np.empty((len(images), copies, *images.shape[1:]), dtype=np.uint8)
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
+        for image, key, row in zip(images, keys, jittered, strict=True):
+            torch.manual_seed(generator("jitter", key).initial_seed())
+            picture = Image.fromarray(image)  # on so small pictures Pillow is four times as fast as tensors
+            for k in range(copies):
+                row[k] = np.asarray(jitter(picture))
+    return jittered

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from random import Random
 
 import numpy as np
@@ -50,7 +50,7 @@ WORLDS = {
     "market": World(
         layout="{person}_c{camera}s1_{number:06d}_{box:02d}.jpg",
         num_cameras=6,
-        strength=0.5,
+        strength=0.6,
         cameras_per_person=(3, 6),
         junk=0.4,
         distractors=1.0,
@@ -61,7 +61,7 @@ WORLDS = {
     "duke": World(
         layout="{person}_c{camera}_f{number:07d}.jpg",
         num_cameras=8,
-        strength=0.5,
+        strength=0.6,
         cameras_per_person=(2, 6),
         junk=0.0,
         distractors=1.0,
@@ -183,6 +183,7 @@ def _image(world: str, seed: int, person: int, number: int, camera: int) -> np.n
     return apply_style(_drawing(world, seed, person, number), _style(world, seed, camera), shot)
 
 
+@lru_cache(maxsize=1)  # one picture is asked for under every camera in turn
 def _drawing(world: str, seed: int, person: int, number: int) -> np.ndarray:
     """The picture before any camera. Who is nobody (junk, distractor) looks different in every picture."""
     this, rng = WORLDS[world], _rng(world, seed, "picture", person, number)

@@ -1,8 +1,8 @@
 """Who drawn pedestrians are and what they wear. Called by `reid_da.datasets.synthetic`; drawn by `pedestrians`.
 
 A person is a draw from its world's `Wardrobe`: summer is vivid, short and light, winter muted, long and dark. Colours
-come from a few names with a small spread, as in a shop, so that many people share one and no single garment tells who
-it is.
+come from a few names with some spread, as dyes do, so that many people share a name, shades part them, and no single
+garment tells who it is.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from reid_da.drawing.scenes import Colour, vary
 SKINS = ((241, 208, 182), (216, 172, 138), (164, 116, 82), (98, 68, 50))
 HAIRS = ((28, 24, 22), (62, 42, 30), (110, 74, 44), (186, 148, 92), (128, 126, 124), (124, 66, 40))
 PATTERNS = ("plain", "horizontal", "vertical", "half", "logo", "zip")
-SPREAD = 8  # levels by which a garment's colour differs from its name
+SPREAD = 20  # levels by which a garment's colour differs from its name; with less, shades tell nothing and any jitter is free
 
 
 @dataclass(frozen=True)

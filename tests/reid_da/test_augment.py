@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid_da.augment import IMAGENET_MEAN, IMAGENET_STD, normalise, random_area_crop, random_shift
+from reid_da.augment import IMAGENET_MEAN, IMAGENET_STD, colour_jitter, normalise, random_area_crop, random_shift
 from reid_da.sampling import draws
 
 HEIGHT, WIDTH = 32, 16
@@ -187,3 +187,20 @@ def test_pictures_differ_between_rows_and_steps():
     sizes = torch.tensor([[64, 128]] * 8)
     first, second = (random_area_crop(images, sizes, draws(0, step)) for step in (0, 1))
     assert len({picture.numpy().tobytes() for picture in (*first, *second)}) == 16
+
+
+def test_colour_jitter_changes_colours_and_repeats():
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 4, 3), dtype=np.uint8)
+    before = torch.get_rng_state()
+    jittered = colour_jitter(images, 5, [0, 1, 2], (0.4, 0.4, 0.4, 0.1))
+    assert jittered.shape == (3, 5, 8, 4, 3) and jittered.dtype == np.uint8
+    assert torch.equal(torch.get_rng_state(), before), "nobody else's draws move"
+    assert (colour_jitter(images[1:], 5, [1, 2], (0.4, 0.4, 0.4, 0.1)) == jittered[1:]).all(), (
+        "a copy depends on its key alone"
+    )
+    assert len(np.unique(jittered[0], axis=0)) == 5 and not (jittered == images[:, None]).all((2, 3, 4)).any()
+
+
+def test_colour_jitter_moves_no_pixel():
+    flat = np.full((1, 8, 4, 3), 90, dtype=np.uint8)
+    assert (np.ptp(colour_jitter(flat, 4, [0], (0.4, 0.4, 0.4, 0.1)), axis=(2, 3)) == 0).all()

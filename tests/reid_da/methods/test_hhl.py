@@ -1,5 +1,6 @@
 """HHL: one triplet loss over source identities and target images with their copies, in three passes."""
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -117,9 +118,18 @@ def test_styles_matter(world):
     )
 
 
+def test_without_styles_the_copies_are_the_image_itself(world):
+    method = tiny.build("hhl", world, styles="copies")
+    store, _ = method.streams(world.source, 0, target=world.target)["target"]
+    images = store.take(np.array([3]))["images"]
+    assert len(images) == 1 + world.target.num_cameras
+    assert (images == torch.tensor(world.target.images[3])).all()
+
+
 def test_inputs_and_streams(world):
     assert HHL.inputs() == HHL.inputs(n_t=16, beta=0.5) == ("target", "styles")
     assert HHL.inputs(n_t=0) == ()
+    assert HHL.inputs(styles="copies") == ("target",) and HHL.inputs(styles="jitter") == ("target", "styles")
     streams = tiny.build("hhl", world).streams(world.source, 0, target=world.target, styles=world.styles)
     assert list(streams) == ["source", "triplet", "target"]
     assert [len(stream.indices(0)) for _, stream in streams.values()] == [8, 8, 2]
