@@ -1,0 +1,168 @@
+"""How good are camera-styled images? Does a styled image show the wanted camera, and still the person?
+
+Three measures per pair (own camera i, wanted camera k), as matrices (K, K) with i in rows, each with one number over all
+pairs i != k:
+    camera      is it taken for an image of the wanted camera? (StarGAN's evaluation, Choi et al., CVPR 2018: a classifier
+                that has seen real images only)
+    identity    does it still find its person among real images? (what CamStyle and HHL, Zhong et al., 2018, take for given)
+    colour      how much of the way have its colours gone?
+NaN stands where a camera has no images. Called by pipelines/measuring.py, on persons that the generator has not seen.
+"""
+
+import numpy as np
+
+from reid_da.images import ImageStore
+from reid_da.ranking import evaluate
+
+
+class CameraStore:
+    """A store with cameras in the place of persons: what a camera classifier learns from. See ImageStore.take."""
+
+    def __init__(self, store: ImageStore):
+        self.store = store
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def take(self, rows: np.ndarray) -> dict:
+        fields = self.store.take(rows)
+        return fields | {"labels": fields["cameras"]}
+
+
+def camera_measure(real, styled, cameras) -> tuple[np.ndarray, np.ndarray, float]:
+    """How often styled images are taken for the wanted camera, and how often real ones are for their own.
+
+        share_ik = mean over images n of camera i of [styled_nk = k]
+        accuracy_k = mean over images n of camera k of [real_n = k]
+        ratio = sum_k (mean over images n of cameras other than k of [styled_nk = k]) / sum_k accuracy_k
+    Wanted cameras have equal weight above and below, so 1 is what true images of all cameras would reach.
+
+    Args:
+        real: (N,) ints, the classifier's answer to each real image. styled: (N, K), to the image styled for camera k.
+        cameras: (N,), the images' own, 0..K-1.
+    Returns:
+        share (K, K) and accuracy (K,) in 0..1, and the ratio (at least 0), over the k that have both.
+    Raises:
+        ValueError: shapes that do not fit, or a camera out of range.
+    """
+    real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
+    count = _check(cameras, real=real, styled=styled)
+    right = styled == np.arange(count)
+    accuracy = _mean_by_camera(real == cameras, cameras, count)
+    other = cameras[:, None] != np.arange(count)
+    share = _divide((right & other).sum(axis=0), other.sum(axis=0))
+    both = np.isfinite(share) & np.isfinite(accuracy)
+    return _mean_by_camera(right, cameras, count), accuracy, float(_divide(share[both].sum(), accuracy[both].sum()))
+
+
+def identity_measure(
+    real, styled, persons, cameras, gallery, gallery_persons, gallery_cameras
+) -> tuple[np.ndarray, float, float]:
+    """What styling a query leaves of its mAP among real gallery images; styled or not, its camera is the one that took it.
+
+        kept_ik = mAP(queries of camera i, styled for k) / mAP(queries of camera i)
+        ratio = mean over queries n and k != camera of n of AP(n styled for k) / mean over queries n of AP(n)
+    Queries without a true match in another camera do not count (reid_da.ranking).
+
+    Args:
+        real: (Q, D) features of the real queries. styled: (Q, K, D), of the queries styled for camera k.
+        persons, cameras: (Q,) ints, cameras 0..K-1. gallery: (G, D) features; gallery_persons, gallery_cameras: (G,) ints,
+        cameras numbered alike, any other number for those that are none of the K.
+    Returns:
+        kept (K, K), the mAP of the real queries in 0..1, and the ratio; at least 0, above 1 where styling helps.
+    Raises:
+        ValueError: shapes that do not fit, a camera out of range, or no query with a true match.
+    """
+    persons, cameras, gallery_persons, gallery_cameras = map(
+        np.asarray, (persons, cameras, gallery_persons, gallery_cameras)
+    )
+    count = _check(cameras, real=real, styled=styled, persons=persons)
+    sides = (gallery, gallery_persons, gallery_cameras)
+    whole = evaluate(real, persons, cameras, *sides)
+    matched = [((gallery_persons == p) & (gallery_cameras != c)).any() for p, c in zip(persons, cameras, strict=True)]
+    before, after, queries = np.full(count, np.nan), np.full((count, count), np.nan), np.zeros(count)
+    for i in range(count):
+        rows = np.flatnonzero(matched & (cameras == i))
+        if len(rows):
+            own, queries[i] = (persons[rows], cameras[rows]), len(rows)
+            before[i] = evaluate(real[rows], *own, *sides).mAP
+            after[i] = [evaluate(styled[rows, k], *own, *sides).mAP for k in range(count)]
+    others = np.where(np.eye(count, dtype=bool), 0, after).sum(axis=1) / max(count - 1, 1)
+    ratio = np.nansum(queries * others) / queries.sum() / whole.mAP if count > 1 else np.nan
+    return _divide(after, before[:, None]), whole.mAP, float(ratio)
+
+
+def colour_moments(images) -> np.ndarray:
+    """Mean and mean square of each image's RGB channels; what colour_measure takes, so that styles need not lie in memory.
+
+    images: (..., H, W, 3) uint8 -> (..., 2, 3) float64.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim < 3 or images.shape[-1] != 3:
+        raise ValueError(f"images are {images.dtype} {images.shape}; expected uint8 (..., H, W, 3)")
+    squares = np.square(images, dtype=np.float32)  # exact: below 2^24
+    return np.stack([x.mean(axis=(-3, -2), dtype=np.float64) for x in (images, squares)], axis=-2)
+
+
+def colour_measure(real, styled, cameras) -> tuple[np.ndarray, float]:
+    """The share of the way from camera i's colours to camera k's that styling has gone.
+
+        moved_ik = 1 - |m(styled i -> k) - m(real k)| / |m(real i) - m(real k)|,   i != k
+        ratio = 1 - sum of the numerators / sum of the denominators
+    m: mean and standard deviation of each RGB channel over all pixels of the images, 6 numbers; |.| Euclidean.
+    1: camera k's colours; 0: as far from them as before; negative: farther.
+
+    Args:
+        real: (N, 2, 3) colour_moments of the real images. styled: (N, K, 2, 3), of the images styled for camera k.
+        cameras: (N,) ints, 0..K-1.
+    Returns:
+        moved (K, K), NaN on the diagonal, and the ratio; both at most 1.
+    Raises:
+        ValueError: shapes that do not fit, or a camera out of range.
+    """
+    real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
+    count = _check(cameras, real=real, styled=styled)
+    own = _colours(_mean_by_camera(real, cameras, count))
+    reached = _colours(_mean_by_camera(styled, cameras, count))
+    left = np.linalg.norm(reached - own[None], axis=-1)
+    way = np.linalg.norm(own[:, None] - own[None], axis=-1)
+    known = ~np.eye(count, dtype=bool) & np.isfinite(left) & np.isfinite(way)
+    moved = np.where(known, 1 - _divide(left, way), np.nan)
+    return moved, float(1 - _divide(left[known].sum(), way[known].sum()))
+
+
+def _colours(moments: np.ndarray) -> np.ndarray:
+    """(..., 2, 3) mean and mean square -> (..., 6) mean and standard deviation."""
+    mean, square = moments[..., 0, :], moments[..., 1, :]
+    return np.concatenate([mean, np.sqrt(np.maximum(square - mean**2, 0))], axis=-1)
+
+
+def _mean_by_camera(values: np.ndarray, cameras: np.ndarray, count: int) -> np.ndarray:
+    """(N, ...) -> (K, ...) means over the images of each camera, NaN where it has none."""
+    sums = np.zeros((count, *values.shape[1:]))
+    np.add.at(sums, cameras, values)
+    counts = np.bincount(cameras, minlength=count)
+    return _divide(sums, counts.reshape(-1, *[1] * (values.ndim - 1)))
+
+
+def _divide(a, b):
+    """a / b, NaN where b is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.asarray(b) == 0, np.nan, np.divide(a, b))
+
+
+def _check(cameras: np.ndarray, **values) -> int:
+    """K, of `styled`; refuses values for other numbers of images."""
+    for name, value in values.items():
+        if len(value) != len(cameras):
+            raise ValueError(
+                f"{name} is {tuple(value.shape)} for {len(cameras)} cameras of images; expected ({len(cameras)}, ...)"
+            )
+    if values["styled"].ndim < 2:
+        raise ValueError(
+            f"styled is {tuple(values['styled'].shape)}; expected (N, K, ...), a value for each wanted camera"
+        )
+    count = values["styled"].shape[1]
+    if len(cameras) and not 0 <= cameras.min() <= cameras.max() < count:
+        raise ValueError(f"cameras {cameras.min()} to {cameras.max()}; expected 0 to {count - 1}")
+    return count
