@@ -1,7 +1,8 @@
 """Stages and their folders: what a stage is, where it lies, and how a folder comes to be whole.
 
 A stage is inputs + settings -> folder. Its folder is work_dir/cache/<name>/<hash>; it is written as <hash>.part and renamed
-when whole, so that a folder without the ending is finished, whoever was killed when. Knows no ray, no mlflow.
+when whole, so that a folder without the ending is finished, whoever was killed when. Two locks, which the system frees when their
+holder dies: <hash>.lock is the command's that makes the stage, <hash>.part.lock the process's that writes. Knows no ray, no mlflow.
 """
 
 import errno
@@ -9,10 +10,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -81,15 +82,18 @@ def start(stage: Stage, work_dir: Path) -> None:
 
 
 def finish(job: dict) -> None:
-    """Rename a whole .part into place."""
+    """Rename a whole .part into place, without what a killed process had not written whole."""
+    for half in Path(job["part"]).rglob("*.tmp"):
+        half.unlink()
     os.replace(job["part"], job["folder"])
 
 
 def forget(stage: Stage, work_dir: Path) -> None:
     """Remove a stage's folder and part, to make it again."""
     folder = stage.folder(work_dir)
+    doomed = folder.with_name(f"{folder.name}.old")
+    shutil.rmtree(doomed, ignore_errors=True)  # a killed command's
     if folder.exists():
-        doomed = folder.with_name(f"{folder.name}.old")
         os.replace(folder, doomed)  # a half-removed folder must not look finished
         shutil.rmtree(doomed)
     forget_part(stage, work_dir)
@@ -97,24 +101,56 @@ def forget(stage: Stage, work_dir: Path) -> None:
 
 def forget_part(stage: Stage, work_dir: Path) -> None:
     """Remove what an unfinished stage has made so far."""
-    shutil.rmtree(stage.part(work_dir), ignore_errors=True)
+    with held(f"{stage.part(work_dir)}.lock"):
+        shutil.rmtree(stage.part(work_dir), ignore_errors=True)
 
 
 @contextmanager
 def locked(stages: list[Stage], work_dir: Path, say) -> Iterator[None]:
-    """Hold the stages' locks, waiting for another command that works on one of them; freed by the system if killed."""
+    """Hold the stages' locks, waiting for another command that works on one of them, and for the workers of a killed one."""
     with ExitStack() as stack:
         for stage in sorted(stages, key=lambda s: (s.name, s.hash)):
-            folder = stage.folder(work_dir)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder.with_name(f"{stage.hash}.lock"))
-            try:
-                lock.acquire(timeout=0.5)
-            except Timeout:
-                say(f"{stage.label}: another command is making it; waiting for it")
-                lock.acquire()
-            stack.callback(lock.release)
+            tell = partial(say, f"{stage.label}: another command is making it; waiting for it")
+            stack.enter_context(held(f"{stage.folder(work_dir)}.lock", tell))
+            tell = partial(say, f"{stage.label}: a killed command's worker is still writing; waiting for its end")
+            with held(f"{stage.part(work_dir)}.lock", tell):
+                pass
         yield
+
+
+def writing(job: dict):
+    """Hold the right to write into the job's .part. Who has it may find the stage finished.
+
+    A worker outlives its killed command by a moment (or longer, on another machine), when the stage's own lock is free already.
+    """
+    return held(f"{job['part']}.lock")
+
+
+@contextmanager
+def held(path: str | Path, tell: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the lock file, once it is free; tell() if that is not at once."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0.5 if tell else -1)
+    except Timeout:
+        tell()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def free(path: Path) -> bool:
+    """Whether nobody holds the lock file."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    lock.release()
+    return True
 
 
 def write_json(path: Path, value) -> None:

@@ -43,7 +43,7 @@ def connect(settings: dict) -> Iterator["Inline | RayCluster"]:
 class Inline:
     """A launch without Ray: the jobs one after another in this process. conf/cluster/inline."""
 
-    num_workers = 1
+    num_workers, together = 1, False
 
     def __init__(self, block: dict):
         if block["num_workers"] not in (1, "auto"):
@@ -64,11 +64,13 @@ class RayCluster:
     """Ray: one that is started here with the first job, or a running one that is joined at once. conf/cluster/local, auto.
 
     Args:
-        block: conf/cluster. work_dir: where Train keeps its bookkeeping for the time of a launch.
+        block: conf/cluster. work_dir: on a running one, where Train keeps its bookkeeping for the time of a launch.
     """
 
+    together = True  # starting a group of workers takes 10 to 30 seconds
+
     def __init__(self, block: dict, work_dir: Path):
-        self.work_dir, self.started = work_dir, False
+        self.storage, self.started = work_dir / "ray", False
         self.threads = block["cpus_per_worker"]
         if block["kind"] == "auto":
             self._init(address="auto")
@@ -89,7 +91,9 @@ class RayCluster:
             return
         if not self.started:
             num_cpus = self.num_workers * self.threads
-            self._init(address="local", num_cpus=num_cpus, num_gpus=torch.cuda.device_count(), include_dashboard=False)
+            gpus = torch.cuda.device_count()
+            started = self._init(address="local", num_cpus=num_cpus, num_gpus=gpus, include_dashboard=False)
+            self.storage = Path(started["session_dir"]) / "train"  # not in work_dir, where a kill would leave it
         jobs = [job | {"threads": self.threads} for job in jobs]
         self._pool(worker, jobs) if pool else self._group(worker, jobs)
 
@@ -99,22 +103,26 @@ class RayCluster:
 
             ray.shutdown()
 
-    def _init(self, **options) -> None:
+    def _init(self, **options) -> dict:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         import ray
 
-        context = ray.init(**options, logging_level="ERROR", log_to_driver=False)
-        os.environ["RAY_ADDRESS"] = context.address_info["address"]  # Train asks again; there may be other clusters
         self.started = True
+        info = ray.init(**options, logging_level="ERROR", log_to_driver=False).address_info
+        os.environ["RAY_ADDRESS"] = info["address"]  # Train asks again; there may be other clusters
+        return info
 
     def _group(self, worker: Callable, jobs: list[dict]) -> None:
         from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, WorkerGroupError
         from ray.train.torch import TorchConfig, TorchTrainer
 
+        class Trainer(TorchTrainer):
+            def _register_sigint_handler(self, controller) -> None:
+                """Not Ray's, which exits 1 without a word and stays in place: Ctrl-C is the command's."""
+
         name = f"group-{uuid.uuid4().hex[:8]}"  # a known name would resume Train's own state; ours is in the folders
-        storage = self.work_dir / "ray"
-        trainer = TorchTrainer(
+        trainer = Trainer(
             in_group,
             train_loop_config={"worker": worker, "jobs": jobs},
             torch_config=TorchConfig(backend="nccl" if self.gpu else "gloo"),
@@ -123,7 +131,7 @@ class RayCluster:
             ),
             run_config=RunConfig(
                 name=name,
-                storage_path=str(storage),
+                storage_path=str(self.storage),
                 failure_config=FailureConfig(max_failures=3, controller_failure_limit=3),
                 logging_config=LoggingConfig("ERROR"),
             ),
@@ -134,9 +142,9 @@ class RayCluster:
             causes = [e for e in failure.worker_failures.values() if isinstance(e, USER_ERRORS)]
             raise (causes[0] if causes else failure) from None
         finally:
-            shutil.rmtree(storage / name, ignore_errors=True)
-            if storage.is_dir() and not any(storage.iterdir()):
-                storage.rmdir()
+            shutil.rmtree(self.storage / name, ignore_errors=True)
+            if self.storage.is_dir() and not any(self.storage.iterdir()):
+                self.storage.rmdir()
         if error is not None:
             raise error
 

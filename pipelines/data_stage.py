@@ -1,14 +1,20 @@
-"""From the settings of `source` and `target` to a data stage: where a data set lies, or how it is drawn."""
+"""The data stage: from the settings of `source` and `target` to where a data set lies or how it is drawn, and its work."""
 
 import hashlib
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
+from pipelines import cache
 from pipelines.build import build, resolve
 from pipelines.cache import Stage
+from pipelines.files import reporter
+from reid_da import images
 from reid_da.records import differences
+
+SPLITS = {"train": "bilinear", "query": "bicubic", "gallery": "bicubic"}  # HHL's filters
 
 
 def data_stage(settings: dict, role: str, version: int) -> Stage:
@@ -94,3 +100,41 @@ def _differences(dataset, block: dict) -> list[str]:
 
 def _about(settings: dict, role: str) -> dict:
     return {"dataset": settings[role]["name"], "data": "synthetic" if data_root(settings, role) is None else "disk"}
+
+
+def make_data(job: dict) -> None:
+    """Draw the data set if it is a synthetic one, read it, and decode every split into an ImageStore."""
+    with cache.writing(job):
+        _make_data(job)
+
+
+def _make_data(job: dict) -> None:
+    settings, part, report = job["settings"], Path(job["part"]), reporter(job)
+    root = settings.get("root") or str(part / "drawn")
+    if "draw" in settings:
+        draw = settings["draw"]
+        os.makedirs(root, exist_ok=True)
+        build(draw["world"], root=root, seed=draw["seed"], progress=partial(report, phase="drawing"), **sizes(draw))
+    dataset = build(settings["reader"], root)
+    total = sum(counts.images for counts in dataset.counts().values())
+    done = 0
+    summary = {"junk": dataset.num_junk, "unmatched": list(dataset.unmatched), "splits": {}}
+    for split, resample in SPLITS.items():
+        records = getattr(dataset, split)
+        store = images.create(
+            part / split,
+            records,
+            **settings["images"],
+            resample=resample,
+            skip_unreadable=settings["skip_unreadable"],
+            progress=lambda n, _, done=done: report(done + n, total, phase="decoding"),
+        )
+        done += len(records)
+        summary["splits"][split] = dict(zip(("images", "persons", "cameras"), dataset.counts()[split], strict=True))
+        summary["splits"][split]["skipped"] = store.skipped
+    cache.write_json(part / "result.json", summary)
+    cache.finish(job)
+
+
+def sizes(draw: dict) -> dict:
+    return {key: value for key, value in draw.items() if key not in ("world", "seed")}

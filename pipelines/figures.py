@@ -1,148 +1,77 @@
-"""Pictures of what the stages made, as PNG files under work_dir/figures: matplotlib only.
+"""Which pictures there are of a stage, a pipeline and a grid, as PNG files under work_dir/figures; tracking uploads them."""
 
-Each function draws from a stage's folder; tracking uploads what `of_stage` and `of_pipeline` return.
-"""
-
+import io
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import numpy as np
+from PIL import Image
 
+from pipelines import charts, sheets
 from pipelines.cache import Stage
-from reid_da import retrieval
-from reid_da.images import ImageStore
-
-RIGHT, WRONG, QUERY = "#2a9d3a", "#d1372c", "#333333"
 
 
-def of_stage(stage: Stage, work_dir: Path, again: bool = False) -> list[Path]:
-    """The figures of a finished stage, drawn unless they are there, or `again` all the same."""
+def of_stage(stage: Stage, work_dir: Path, again: bool = False, ranked: bool = True) -> list[Path]:
+    """The figures of a finished stage, drawn unless they are there, or `again` all the same. ranked: ranked lists too."""
     folder, inputs = stage.folder(work_dir), {role: other.folder(work_dir) for role, other in stage.inputs.items()}
     if stage.name == "data":
-        return [_once(work_dir, again, f"contact_sheet-{stage.about['dataset']}-{stage.hash}", contact_sheet, folder)]
-    if stage.name == "styles":
-        return [
-            _once(work_dir, again, f"styles-{stage.about['target']}-{stage.hash}", style_grid, folder, inputs["target"])
-        ]
-    if (folder / "query_features.npy").exists():
-        return [
-            _once(work_dir, again, f"ranked_lists-{stage.name}-{stage.hash}", ranked_lists, folder, inputs["target"])
-        ]
-    return []
+        name, draw, more = f"contact_sheet-{stage.about['dataset']}", sheets.contact_sheet, ()
+    elif stage.name == "styles":
+        name = f"{stage.label.replace(' ', '_')}-{stage.about['target']}"
+        draw, more = sheets.style_grid, (inputs["target"],)
+    elif stage.name == "measures":
+        name, draw, more = f"style_measures-{stage.about['target']}", charts.style_matrices, ()
+    elif ranked and (folder / "query_features.npy").exists():
+        name, draw, more = f"ranked_lists-{stage.name}", sheets.ranked_lists, (inputs["target"],)
+    else:
+        return []
+    return [_once(work_dir, again, f"{name}-{stage.hash}", draw, folder, *more)]
 
 
 def of_pipeline(results: dict[str, dict], settings: dict, work_dir: Path, key: str) -> list[Path]:
     """The figures of the pipeline with that key: the methods' CMC curves in one."""
     pair = f"{settings['source']['name']}-{settings['target']['name']}"
     path = work_dir / "figures" / f"cmc-{pair}-{key}.png"
-    _save(path, cmc_curves(results, settings))
+    save(path, charts.cmc_curves(results, settings))
     return [path]
 
 
-def contact_sheet(data: Path, persons: int = 8) -> plt.Figure:
-    """Test persons (rows) under the cameras (columns) of a data set; an empty cell: not seen there."""
-    stores = [ImageStore(data / split) for split in ("query", "gallery")]
-    cameras = sorted({int(c) for store in stores for c in store.cameras})
-    seen = {}
-    for store in stores:
-        for row, (person, camera) in enumerate(zip(store.persons, store.cameras, strict=True)):
-            if person > 0:
-                seen.setdefault(int(person), {}).setdefault(int(camera), store.images[row])
-    chosen = sorted(seen, key=lambda person: (-len(seen[person]), person))[:persons]
-    figure, axes = _grid(len(chosen), len(cameras), stores[0].images.shape[1:3])
-    for r, person in enumerate(chosen):
-        for c, camera in enumerate(cameras):
-            _show(axes[r][c], seen[person].get(camera))
-            if r == 0:
-                axes[r][c].set_title(f"camera {camera}", fontsize=7)
-        axes[r][0].set_ylabel(f"person {person}", fontsize=7)
-    return figure
+def of_grid(cells: list, bars: tuple, work_dir: Path, stem: str) -> list[Path]:
+    """The figures of a grid: its table as bars, and the styles beside the truth where both were made.
 
-
-def style_grid(styles: Path, data: Path, rows: int = 8) -> plt.Figure:
-    """Training images (left) in every camera's style; a framed cell is the image's own camera."""
-    store, styled = ImageStore(data / "train"), np.load(styles / "styled.npy", mmap_mode="r")
-    chosen = np.linspace(0, len(store) - 1, rows).astype(int)
-    figure, axes = _grid(rows, 1 + styled.shape[1], store.images.shape[1:3])
-    for r, row in enumerate(chosen):
-        _show(axes[r][0], store.images[row])
-        for k, camera in enumerate(store.camera_names):
-            _show(axes[r][k + 1], styled[row, k], QUERY if store.camera_labels[row] == k else None)
-            if r == 0:
-                axes[r][k + 1].set_title(f"as camera {camera}", fontsize=7)
-    axes[0][0].set_title("real", fontsize=7)
-    return figure
-
-
-def ranked_lists(method: Path, data: Path, queries: int = 8, best: int = 10) -> plt.Figure:
-    """Queries (left) and their nearest gallery images by the protocol, framed green where the person is right, red where wrong."""
-    query, gallery = ImageStore(data / "query"), ImageStore(data / "gallery")
-    features = [np.load(method / f"{split}_features.npy") for split in ("query", "gallery")]
-    chosen = np.linspace(0, len(query) - 1, queries).astype(int)
-    most = min(len(gallery), best + int(np.bincount(gallery.persons.clip(0)).max()))  # some of the nearest do not count
-    _, nearest = retrieval.nearest(retrieval.index(features[1]), features[0][chosen], most)
-    figure, axes = _grid(queries, 1 + best, query.images.shape[1:3])
-    for r, row in enumerate(chosen):
-        _show(axes[r][0], query.images[row], QUERY)
-        axes[r][0].set_ylabel(f"person {query.persons[row]}", fontsize=7)
-        same = [
-            (gallery.persons[n] == query.persons[row], gallery.cameras[n] == query.cameras[row]) for n in nearest[r]
-        ]
-        counted = [(n, person) for n, (person, camera) in zip(nearest[r], same, strict=True) if not (person and camera)]
-        for k, (n, right) in enumerate(counted[:best]):
-            _show(axes[r][k + 1], gallery.images[n], RIGHT if right else WRONG)
-            if r == 0:
-                axes[r][k + 1].set_title(f"rank {k + 1}", fontsize=7)
-    axes[0][0].set_title("query", fontsize=7)
-    return figure
-
-
-def cmc_curves(results: dict[str, dict], settings: dict) -> plt.Figure:
-    """Share of queries with a right match among the first k, one curve per method."""
-    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
-    for method, result in results.items():
-        cmc = 100 * np.asarray(result["target"]["cmc"])
-        axis.plot(np.arange(1, len(cmc) + 1), cmc, label=f"{method} (mAP {100 * result['target']['mAP']:.1f})")
-    axis.set(xlabel="rank k", ylabel="queries with a match among the first k (%)", xlim=(1, 50), ylim=(0, 100))
-    axis.set_title(f"{settings['source']['name']} -> {settings['target']['name']}, recipe {settings['recipe']}")
-    axis.grid(alpha=0.3)
-    axis.legend(loc="lower right")
-    return figure
-
-
-def _grid(rows: int, columns: int, size: tuple[int, int]):
-    height, width = size
-    cell = 0.62
-    shape = (columns * cell + 0.6, rows * cell * height / width + 0.4)
-    figure, axes = plt.subplots(rows, columns, figsize=shape, squeeze=False, layout="constrained")
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        for side in axis.spines.values():
-            side.set_visible(False)
-    return figure, axes
-
-
-def _show(axis, image, frame: str | None = None) -> None:
-    if image is None:
-        return
-    axis.imshow(image)
-    for side in axis.spines.values():
-        side.set(visible=frame is not None, color=frame or "none", linewidth=2.5)
+    Args:
+        cells: grids.Cell, finished ones too. bars: what `charts.controls` takes. stem: of the files' names.
+    """
+    path = work_dir / "figures" / f"{stem}.png"
+    save(path, charts.controls(*bars))
+    paths, styles = [path], {}
+    for cell in cells:
+        for stage in cell.graph:
+            if stage.name == "styles" and stage.finished(work_dir):
+                styles.setdefault(stage.inputs["target"].hash, {})[stage.settings["styles"]] = stage
+    for pair in styles.values():
+        if {"generator", "redrawn"} <= set(pair):
+            folders = [pair[kind].folder(work_dir) for kind in ("generator", "redrawn")]
+            name = f"styles_beside_truth-{pair['generator'].about['target']}-{pair['generator'].hash}"
+            data = pair["generator"].inputs["target"].folder(work_dir)
+            paths.append(_once(work_dir, False, name, sheets.styles_beside_truth, *folders, data))
+    return paths
 
 
 def _once(work_dir: Path, again: bool, name: str, draw, *args) -> Path:
     path = work_dir / "figures" / f"{name}.png"
     if again or not path.exists():
-        _save(path, draw(*args))
+        save(path, draw(*args))
     return path
 
 
-def _save(path: Path, figure: plt.Figure) -> None:
+def save(path: Path, figure: plt.Figure) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png", dpi=150)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=150)
     plt.close(figure)
+    Image.open(drawn).convert("RGB").save(temporary, format="png", optimize=True)  # without alpha: half the size
     temporary.replace(path)

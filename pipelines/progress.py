@@ -30,7 +30,7 @@ class Screen:
     def __exit__(self, *error) -> None:
         self.stop.set()
         self.thread.join()
-        for bar in self.bars.values():
+        for _, bar in self.bars.values():
             bar.close()
 
     def say(self, line: str) -> None:
@@ -61,20 +61,21 @@ class Screen:
         if not last:
             return
         title = " ".join(filter(None, (stage.label, last["phase"])))
-        bar = self.bars.get(stage.hash)
-        if bar is None or bar.desc.rstrip(": ") != title:
+        shown, bar = self.bars.get(stage.hash, ("", None))
+        if shown != title:
             if bar:
                 bar.close()
-            bar = self.bars[stage.hash] = tqdm(total=last["total"], desc=title, leave=False, dynamic_ncols=True)
+            bar = tqdm(total=last["total"], desc=title, leave=False, dynamic_ncols=True, disable=None)  # none in a file
+            self.bars[stage.hash] = (title, bar)
         bar.n = last["step"]
-        shown = {name.removeprefix("loss/"): f"{value:.3f}" for name, value in last.items() if name.startswith("loss")}
-        bar.set_postfix(dict(list(shown.items())[:3]))
+        losses = {name.removeprefix("loss/"): f"{value:.3f}" for name, value in last.items() if name.startswith("loss")}
+        bar.set_postfix(dict(list(losses.items())[:3]))
 
     def _done(self, stage: Stage, reused: bool) -> None:
         if not reused and stage not in self.active:
             return
-        if bar := self.bars.pop(stage.hash, None):
-            bar.close()
+        if stage.hash in self.bars:
+            self.bars.pop(stage.hash)[1].close()
         seconds = time.perf_counter() - self.began.get(stage.hash, 0)
         text = "reused" if reused else f"made in {seconds:.0f} s"
         tqdm.write(f"{stage.label:<14} {text}", file=sys.stderr)

@@ -1,9 +1,11 @@
-"""results.csv and the table on the screen: views of the methods' folders."""
+"""What a command says of its data and recipe, results.csv, and the table on the screen: views of the methods' folders."""
 
 import csv
 import json
 import os
 from pathlib import Path
+
+from pipelines.data_stage import origin
 
 COLUMNS = (
     "source target data recipe method variant seed data_seed gan_seed rank1 rank5 rank10 rank20 mAP mAP_trapezoid seconds "
@@ -25,29 +27,57 @@ PUBLISHED = {
 }
 
 
+def banner(settings: dict, plan: list) -> str:
+    """Which data and recipe, never in doubt, and what is unusual about the data."""
+    data, recipe = origin(settings), settings["recipe"]
+    lines = [f"{settings['source']['name']} -> {settings['target']['name']}: {data} data, recipe {recipe}"]
+    size = "{height}x{width}".format(**settings["images"])
+    backbone, generator = (
+        b["_target_"].rpartition(".")[2] for b in (settings["backbone"], settings["gan"]["generator"])
+    )
+    lines.append(f"{size} pixels, backbone {backbone}, generator {generator}")
+    if generator != "Generator" or backbone != "resnet50":
+        lines.append("not the papers' networks (resnet50, Generator): recipe=paper has them")
+    if recipe == "quick" and data != "synthetic":
+        lines.append("on real images its figures are no measure of the methods: recipe=paper is the published setting")
+    return "\n".join(lines + [note for stage in plan for note in stage.about.get("notes", [])])
+
+
 def rows(work_dir: Path, run_ids: dict[str, str]) -> list[dict]:
     """One row per finished method stage in the cache, ordered by names and seeds."""
     found = []
     for path in (work_dir / "cache").glob("*/*/result.json"):
-        stage, result = (json.loads((path.parent / name).read_text()) for name in ("stage.json", "result.json"))
-        if path.parent.suffix or "target" not in result:  # unfinished (.part, .old), or no method
+        if path.parent.suffix:  # .part, .old: another command may rename it
             continue
-        row = {**stage["about"], **{m: f"{result['target'][m]:.6f}" for m in METRICS}}
-        row |= {"seconds": f"{result['seconds']:.1f}", "settings": stage["hash"]}
-        found.append(row | {"mlflow_run_id": run_ids.get(stage["hash"], "")})
+        stage, result = (json.loads((path.parent / name).read_text()) for name in ("stage.json", "result.json"))
+        if "target" in result:  # a method's
+            found.append(row(stage["about"], result, stage["hash"], run_ids))
     return sorted(found, key=lambda row: tuple(str(row[c]) for c in COLUMNS[:9]))
+
+
+def row(about: dict, result: dict, settings: str, run_ids: dict[str, str]) -> dict:
+    """A method stage's line of results.csv: column -> value. settings: its hash."""
+    figures = {metric: f"{result['target'][metric]:.6f}" for metric in METRICS}
+    values = {**about, **figures, "seconds": f"{result['seconds']:.1f}", "settings": settings}
+    values["mlflow_run_id"] = run_ids.get(settings, "")
+    return {column: values[column] for column in COLUMNS}
 
 
 def write_csv(work_dir: Path, run_ids: dict[str, str]) -> Path:
     """Rewrite work_dir/results.csv, whole or not at all."""
     path = work_dir / "results.csv"
+    write(path, COLUMNS, rows(work_dir, run_ids))
+    return path
+
+
+def write(path: Path, columns: tuple, lines: list[dict]) -> None:
+    """Write a CSV file through a temporary name."""
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(rows(work_dir, run_ids))
+        writer.writerows(lines)
     os.replace(temporary, path)
-    return path
 
 
 def table(results: dict[str, dict], settings: dict, data: str, whole: bool = False) -> str:

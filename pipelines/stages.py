@@ -1,8 +1,4 @@
-"""The stage graph: what depends on what, and its run, from plain settings. Knows no ray, no mlflow, no hydra.
-
-    data source -+-> pretrain -+-> baseline
-                 |             +-> arn  <-- data target
-    data target -+-> generator --> styles --> hhl
+"""The run of the stage graph: what is missing is made, by whom, and under which locks. Knows no ray, no mlflow, no hydra.
 
 `run(settings, launch, track)` makes what is missing under settings["work_dir"] and returns every method's result. It needs torch,
 torchvision, numpy and Pillow alone; `launch` says where work is done (pipelines/cluster.py; its Inline does it in this process).
@@ -11,128 +7,10 @@ torchvision, numpy and Pillow alone; `launch` says where work is done (pipelines
 import json
 from pathlib import Path
 
-from pipelines import build, cache, work
+from pipelines import cache, graph, measuring, styling, training
 from pipelines.cache import Stage
-from pipelines.data_stage import data_stage, origin
+from pipelines.data_stage import make_data
 from reid_da import checkpoint
-from reid_da.sampling import share
-
-# Raised when a stage's code changes what it makes from the same settings.
-VERSIONS = {"data": 1, "generator": 1, "styles": 1, "method": 1}
-
-
-def plan(settings: dict, num_workers: int = 1) -> list[Stage]:
-    """All stages of a run, inputs first. Reads the data sets' folders, computes nothing else.
-
-    Args:
-        num_workers: training workers, which must be able to share every batch equally.
-    Raises:
-        ValueError: what is wrong with the settings or the data, before anything is written.
-    """
-    source, target = (data_stage(settings, role, VERSIONS["data"]) for role in ("source", "target"))
-    if source.hash == target.hash:
-        raise ValueError(
-            f"source and target are the same data ({settings['source']['name']}); choose two data sets, or give one "
-            "of them a root of its own with target.root=/path"
-        )
-    stages = {"source": source, "target": target}
-    methods = settings["methods"]
-    check_sizes(settings, num_workers)
-    about = _about(settings)
-    if any("styles" in work.needs(settings[method]) for method in methods):
-        stages |= _style_stages(settings, target, about)
-    for name in trained(settings):
-        stages[name] = _method_stage(name, settings, stages, about)
-    return list(stages.values())
-
-
-def trained(settings: dict) -> list[str]:
-    """The methods to train and what they start from, starts first."""
-    names: list[str] = []
-    for method in settings["methods"]:
-        chain = [method]
-        while start := settings[chain[-1]]["start"]:
-            if start not in ("pretrain", "baseline") or start in chain or not settings[start]:
-                raise ValueError(
-                    f"{chain[-1]}.start is {start}; expected null, baseline, or pretrain where the recipe has it"
-                )
-            chain.append(start)
-        names += [name for name in reversed(chain) if name not in names]
-    return names
-
-
-def check_sizes(settings: dict, num_workers: int) -> None:
-    """Refuse options out of range, and global sizes that the workers cannot share equally."""
-    gan, sizes, names = settings["gan"], {}, trained(settings)
-    for block in (gan["generator"], gan["discriminator"], gan["training"], settings["backbone"]):
-        build.check(block)
-    if any("styles" in work.needs(settings[name]) for name in names):
-        _check_length("gan", gan)
-        sizes["gan.batch"] = gan["batch"]
-    for method in names:
-        block = settings[method]
-        build.check(block, besides=work.TRAINING)
-        for part in ("optimiser", "schedule"):
-            build.check(block[part])
-        work.needs(block)  # refuses what is out of its range
-        _check_length(method, block)
-        sizes |= {f"{method}.{name}": block[name] for name in ("batch", "n_t", "target_batch") if name in block}
-        if "persons" in block:
-            sizes[f"{method}.persons x {method}.images_per_person"] = block["persons"] * block["images_per_person"]
-    for name, size in sizes.items():
-        if size < 1 and not name.endswith(".n_t"):
-            raise ValueError(f"{name} is {size}; expected at least 1")
-        share(size, num_workers, name)
-
-
-def _check_length(name: str, block: dict) -> None:
-    given = {key: block[key] for key in ("steps", "epochs") if block[key] is not None}
-    if len(given) != 1:
-        found = " and ".join(f"{name}.{key}={value}" for key, value in given.items()) or "neither"
-        raise ValueError(f"{name} needs one length, {name}.steps or {name}.epochs; found {found} (null takes one away)")
-    for key, value in given.items():
-        if value < 1:
-            raise ValueError(f"{name}.{key} is {value}; expected at least 1")
-
-
-def _style_stages(settings: dict, target: Stage, about: dict) -> dict[str, Stage]:
-    gan = settings["gan"]
-    generator = Stage("generator", "generator", gan, {"target": target}, VERSIONS["generator"], about)
-    styles = Stage("styles", "styles", {}, {"target": target, "generator": generator}, VERSIONS["styles"], about)
-    return {"generator": generator, "styles": styles}
-
-
-def _method_stage(name: str, settings: dict, stages: dict, about: dict) -> Stage:
-    block, backbone = settings[name], dict(settings["backbone"])
-    weights = backbone.get("weights")
-    if weights not in (None, "imagenet"):
-        if not Path(weights).is_file():
-            raise ValueError(
-                f"backbone.weights is {weights}, which is no file; expected imagenet, null or a file of weights"
-            )
-        backbone["weights_file"] = [Path(weights).stat().st_size, Path(weights).stat().st_mtime_ns]
-    inputs = {"source": stages["source"], "target": stages["target"]}
-    if "styles" in work.needs(block):
-        inputs["styles"] = stages["styles"]
-    if block["start"]:
-        inputs["start"] = stages[block["start"]]
-    own = {k: v for k, v in block.items() if k != "start"}
-    values = {"method": own, "backbone": backbone, "seed": settings["seed"]}
-    variant = settings.get("variants", {}).get(name, "default")
-    return Stage(name, name, values, inputs, VERSIONS["method"], about | {"method": name, "variant": variant})
-
-
-def _about(settings: dict) -> dict:
-    data = origin(settings)
-    return {
-        "source": settings["source"]["name"],
-        "target": settings["target"]["name"],
-        "data": data,
-        "recipe": settings["recipe"],
-        "seed": settings["seed"],
-        "data_seed": settings["data"]["seed"] if "synthetic" in data else "",
-        "gan_seed": settings["gan"]["seed"] if "synthetic" in data else "",
-    }
 
 
 class Quiet:
@@ -153,11 +31,23 @@ def run(settings: dict, launch, track=None) -> dict[str, dict]:
 
     Args:
         settings: plain values as conf/ composes them. launch: launch(worker, jobs, pool=False) calls worker(job) for each
-            job, in turn in one group of launch.num_workers, or spread over a pool. track: begin, end and say (see Quiet).
+            job, in turn in one group of launch.num_workers, or spread over a pool; launch.together: a launch has its price, so
+            that one should do for several stages. track: begin, end and say (see Quiet).
     """
+    plan = graph.plan(settings, launch.num_workers)
+    make(plan, settings, launch, track)
+    return {stage.name: result(stage, settings) for stage in plan if stage.name in settings["methods"]}
+
+
+def result(stage: Stage, settings: dict) -> dict:
+    """The result.json of a finished stage."""
+    return json.loads((stage.folder(Path(settings["work_dir"]).absolute()) / "result.json").read_text())
+
+
+def make(stages: list[Stage], settings: dict, launch, track=None) -> None:
+    """Make those of a graph's stages that are missing. settings: work_dir and force of the run; the rest as for `run`."""
     track = track or Quiet()
     work_dir = Path(settings["work_dir"]).absolute()
-    stages = plan(settings, launch.num_workers)
     for stage in stages:
         if stage.name in settings["force"]:
             with cache.locked([stage], work_dir, track.say):
@@ -172,22 +62,19 @@ def run(settings: dict, launch, track=None) -> dict[str, dict]:
 
     for stage in stages:
         if stage.finished(work_dir):
-            end(stage, reused=True)
+            with cache.locked([stage], work_dir, track.say):  # its maker may still be at its views
+                end(stage, reused=True)
     while missing := [s for s in stages if s.hash not in ended]:
-        wave = _wave(missing)
+        wave = _wave(missing, launch)
         with cache.locked(wave, work_dir, track.say):
             made = [s for s in wave if not s.finished(work_dir)]  # another command may have been faster
             for stage in made:
                 cache.start(stage, work_dir)
             track.begin(made)
-            _make(made, work_dir, launch)
+            if made:
+                _make(made, work_dir, launch)
             for stage in wave:
                 end(stage, reused=stage not in made)
-    return {
-        s.name: json.loads((s.folder(work_dir) / "result.json").read_text())
-        for s in stages
-        if s.name in settings["methods"]
-    }
 
 
 def _left_out(stage: Stage, work_dir: Path) -> list[str]:
@@ -201,43 +88,57 @@ def _left_out(stage: Stage, work_dir: Path) -> list[str]:
     ]
 
 
-def _wave(missing: list[Stage]) -> list[Stage]:
-    """The next stages to make together: all of one kind whose missing inputs come earlier in the same wave."""
+def _wave(missing: list[Stage], launch) -> list[Stage]:
+    """The next stages to make in one launch: all of one kind whose missing inputs come earlier in the same wave."""
     hashes = {stage.hash for stage in missing}
     first = next(s for s in missing if not any(i.hash in hashes for i in s.inputs.values()))
-    kind = _kind(first)
+    if not launch.together:
+        return [first]
+    kind = _kind(first, launch)
     wave: list[Stage] = []
     for stage in missing:
         inputs = {i.hash for i in stage.inputs.values()} & hashes
-        if _kind(stage) == kind and inputs <= {s.hash for s in wave}:
+        if _kind(stage, launch) == kind and inputs <= {s.hash for s in wave}:
             wave.append(stage)
     return wave
 
 
-def _kind(stage: Stage) -> str:
-    return stage.name if stage.name in ("data", "styles") else "train"
+def _kind(stage: Stage, launch) -> str:
+    """Who makes it: the command's own process ("data"), a pool ("styles", "measures"), or the training group.
+
+    A group of one worker is a pool of one: it does all in turn, and is started once.
+    """
+    if stage.name == "data" or (stage.name in ("styles", "measures") and launch.num_workers > 1):
+        return stage.name
+    return "group"
+
+
+def work(job: dict) -> None:
+    """One stage's work in the training group."""
+    {"styles": styling.style, "measures": measuring.measure}.get(job["name"], training.train)(job)
 
 
 def _make(stages: list[Stage], work_dir: Path, launch) -> None:
-    jobs = [cache.job(stage, work_dir) for stage in stages]
-    if not jobs:
-        return
-    if _kind(stages[0]) == "train":
+    jobs, kind = [cache.job(stage, work_dir) for stage in stages], _kind(stages[0], launch)
+    if kind == "group":
         try:
-            launch(work.train, jobs)
+            launch(work, jobs)
         except (ValueError, OSError):
-            for stage in stages:  # what has come to no checkpoint is nothing to go on from
-                if not (stage.part(work_dir) / checkpoint.NAME).exists():
+            for stage in stages:  # what has come to no checkpoint and no shard is nothing to go on from
+                part = stage.part(work_dir)
+                if not (part / checkpoint.NAME).exists() and not (part / "shards").exists():
                     cache.forget_part(stage, work_dir)
             raise
-    elif stages[0].name == "styles":
+    elif kind == "measures":
+        launch(measuring.measure, jobs, pool=True)
+    elif kind == "styles":
         for one in jobs:
-            launch(work.style_shard, work.style_shards(one), pool=True)
-            work.merge_styles(one)
+            launch(styling.style_shard, styling.style_shards(one), pool=True)
+            styling.merge_styles(one)
     else:
         for stage, one in zip(stages, jobs, strict=True):
             try:
-                work.make_data(one)
+                make_data(one)
             except (ValueError, OSError):  # nothing in it is worth keeping
                 cache.forget(stage, work_dir)
                 raise

@@ -8,53 +8,65 @@ import hashlib
 import json
 import logging
 import os
-import subprocess
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
-from pipelines.cache import Stage
+from pipelines import logged
+from pipelines.cache import Stage, free, held
 
 EXPERIMENT = "reid-da"
 FOLLOW_SECONDS = 15  # how far the curves of a training lag behind
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class Tracking:
-    """The runs of one pipeline.
+    """The runs of one command: a run of its own, and one per stage beneath it.
 
     Args:
         settings: plain values of the command. stages: the plan. screen: where progress is shown.
+        kind: the own run's tag `stage`, "pipeline" or "grid". name: what it is called. tags: more of them.
+        ranked_lists: draw a ranked list for each method.
     """
 
-    def __init__(self, settings: dict, stages: list[Stage], screen):
+    def __init__(
+        self, settings, stages: list[Stage], screen, *, kind="pipeline", name="", tags=None, ranked_lists=True
+    ):
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow.tracking import MlflowClient
 
         for noisy in ("alembic", "mlflow"):
             logging.getLogger(noisy).setLevel(logging.CRITICAL)  # its errors are raised too
 
-        self.settings, self.screen = settings, screen
+        self.settings, self.screen, self.ranked_lists = settings, screen, ranked_lists
         self.work_dir = Path(settings["work_dir"]).absolute()
         self.uri = settings["tracking"]["uri"] or f"sqlite:///{self.work_dir / 'mlflow.db'}"
-        if not settings["tracking"]["uri"]:
-            self.work_dir.mkdir(parents=True, exist_ok=True)
-        self.client = MlflowClient(self.uri)
-        self.experiment = self._experiment()
+        with nullcontext() if settings["tracking"]["uri"] else self.alone():
+            self.client = MlflowClient(self.uri)
+            self.experiment = self._experiment()
         self.runs: dict[str, str] = {}
+        self.taken: set[str] = set()  # hashes whose runs this command has opened
         self.logged: dict[str, set] = {}
-        key = self.key = hashlib.sha256(json.dumps(sorted(stage.hash for stage in stages)).encode()).hexdigest()[:16]
-        tags = {"stage": "pipeline", "hash": key, **_names(settings), "methods": ",".join(settings["methods"])}
-        name = "{source} -> {target}".format(**tags)
-        self.pipeline = self._run(key, name, tags, _flat(settings, ""))
-        self.client.log_dict(self.pipeline, settings, "settings.json")
+        content = json.dumps([kind, *sorted(stage.hash for stage in stages)])
+        self.key = hashlib.sha256(content.encode()).hexdigest()[:16]
+        self.tags = {"stage": kind, "hash": self.key, **(tags or logged.names(settings))}
+        self.name = name or "{source} -> {target}".format(**self.tags)
+        self.source = "pipelines/reproduce.py" if kind == "grid" else "pipelines/run.py"
         self.active: list[Stage] = []
         self.lock, self.stop = threading.RLock(), threading.Event()
         self.thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> "Tracking":
         self.thread.start()
+        self.alive = ExitStack()
+        lock = self._folder(self.tags["stage"]) / f"{self.key}.{os.getpid()}.lock"
+        self.alive.callback(lock.unlink, missing_ok=True)
+        self.alive.enter_context(held(lock))
+        with ExitStack() as opening:
+            opening.push(self)  # an error or Ctrl-C in here closes what is open, too
+            with self.alone():
+                self._open()
+            opening.pop_all()
         return self
 
     def __exit__(self, kind, error, trace) -> None:
@@ -62,6 +74,30 @@ class Tracking:
         self.thread.join()
         if kind is not None:
             self.fail("KILLED" if kind is KeyboardInterrupt else "FAILED")
+        self.alive.close()
+
+    def alone(self):
+        """One command of the work_dir at a time: two would both make the store's tables, or log what both found missing."""
+        return held(self.work_dir / "mlflow.lock")
+
+    def _folder(self, stage: str) -> Path:
+        return self.work_dir / "cache" / stage
+
+    def _open(self) -> None:
+        if not self.settings["tracking"]["uri"]:  # in a store of many, other work_dirs' runs are not ours to judge
+            self._close_the_dead()
+        self.pipeline = self._run(self.key, self.name, self.tags, logged.flat(self.settings, ""))
+        self.client.log_dict(self.pipeline, self.settings, "settings.json")
+
+    def _close_the_dead(self) -> None:
+        """What a killed command left RUNNING, and nobody works on, was KILLED. The same command given again takes it up.
+
+        Somebody works on it while a lock that begins with its hash is held: a stage's own, or one per command and process.
+        """
+        for run in self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'"):
+            tags = run.data.tags
+            if "hash" in tags and all(map(free, self._folder(tags["stage"]).glob(f"{tags['hash']}*.lock"))):
+                self.client.set_terminated(run.info.run_id, "KILLED")
 
     def begin(self, stages: list[Stage]) -> None:
         with self.lock:
@@ -82,7 +118,7 @@ class Tracking:
     def _end(self, stage: Stage, reused: bool, figures) -> None:
         self.active = [other for other in self.active if other is not stage]
         run = self._stage_run(stage)
-        pictures = figures.of_stage(stage, self.work_dir, again=not reused)
+        pictures = figures.of_stage(stage, self.work_dir, again=not reused, ranked=self.ranked_lists)
         if self.client.get_run(run).info.status == "FINISHED":
             return
         self.sync(stage)
@@ -90,7 +126,7 @@ class Tracking:
         self.client.log_artifact(run, str(folder / "stage.json"))
         if (folder / "result.json").exists():
             self.client.log_artifact(run, str(folder / "result.json"))
-            self._log(run, _numbers(json.loads((folder / "result.json").read_text())))
+            self._log(run, logged.numbers(json.loads((folder / "result.json").read_text())))
         for path in pictures:
             self.client.log_artifact(run, str(path), "figures")
         self.client.set_terminated(run, "FINISHED")
@@ -122,25 +158,27 @@ class Tracking:
             metrics += [Metric(name, entry[name], now, step) for name in names]
         self._log_missing(run, metrics)
 
-    def finish(self, results: dict[str, dict]) -> None:
-        """The pipeline's own metrics and figures; its run is FINISHED."""
-        from pipelines import figures
+    def finish(self, numbers: dict[str, float], pictures: list[Path], files: list[Path], whole: bool = True) -> None:
+        """The command's own metrics, figures and tables; its run is FINISHED.
 
-        for method, result in results.items():
-            self._log(self.pipeline, {f"{method}/{k}": v for k, v in _numbers(result).items() if "/" not in k})
-        for path in figures.of_pipeline(results, self.settings, self.work_dir, self.key):
+        whole: false leaves the metrics, which are logged once, to the command that goes on; till then the run is KILLED.
+        """
+        if whole:
+            self._log(self.pipeline, numbers)
+        for path in pictures:
             self.client.log_artifact(self.pipeline, str(path), "figures")
-        self.client.log_artifact(self.pipeline, str(self.work_dir / "results.csv"))
-        self.client.set_terminated(self.pipeline, "FINISHED")
+        for path in files:
+            self.client.log_artifact(self.pipeline, str(path))
+        self.client.set_terminated(self.pipeline, "FINISHED" if whole else "KILLED")
 
     def fail(self, status: str) -> None:
         """Close what is still open: "FAILED", or "KILLED" by Ctrl-C."""
         from mlflow.exceptions import MlflowException
 
         try:
-            for run in [*self.runs.values(), self.pipeline]:
-                if self.client.get_run(run).info.status == "RUNNING":
-                    self.client.set_terminated(run, status)
+            for run in self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'"):
+                if run.data.tags.get("hash") in self.taken:
+                    self.client.set_terminated(run.info.run_id, status)
         except MlflowException:  # the error that ended the run may be MLflow's own, and is the one to tell
             self.screen.say("MLflow's runs could not be closed; the next command takes them up")
 
@@ -174,24 +212,26 @@ class Tracking:
             tags = {"stage": stage.name, "hash": stage.hash, "mlflow.parentRunId": self.pipeline, **about}
             variant = about.get("variant", "default")
             name = stage.label if variant == "default" else f"{stage.label} {variant}"
-            self.runs[stage.hash] = self._run(stage.hash, name, tags, _params(stage))
+            self.runs[stage.hash] = self._run(stage.hash, name, tags, logged.params(stage))
         return self.runs[stage.hash]
 
     def _run(self, key: str, name: str, tags: dict, params: dict) -> str:
         """The run tagged with this hash: the one that is there, taken up unless it is finished, or a new one."""
         from mlflow.entities import Param
 
+        self.taken.add(key)  # first, or a run that Ctrl-C meets in the making would stay RUNNING
         found = self.client.search_runs([self.experiment], f"tags.hash = '{key}'", max_results=1)
         if found:
-            if found[0].info.status != "FINISHED":
-                self.client.update_run(found[0].info.run_id, status="RUNNING")
-            return found[0].info.run_id
-        tags = {**tags, "mlflow.source.name": "pipelines/run.py", **_commit()}
-        run = self.client.create_run(self.experiment, tags=tags, run_name=name).info.run_id
-        values = [Param(key, str(value)) for key, value in params.items()]
+            run = found[0]
+            if run.info.status != "FINISHED":
+                self.client.update_run(run.info.run_id, status="RUNNING")
+        else:
+            tags = {**tags, "mlflow.source.name": self.source, **logged.commit()}
+            run = self.client.create_run(self.experiment, tags=tags, run_name=name)
+        values = [Param(key, str(value)) for key, value in params.items() if key not in run.data.params]
         for start in range(0, len(values), 100):
-            self.client.log_batch(run, params=values[start : start + 100])
-        return run
+            self.client.log_batch(run.info.run_id, params=values[start : start + 100])
+        return run.info.run_id
 
     def _log(self, run: str, numbers: dict[str, float]) -> None:
         from mlflow.entities import Metric
@@ -207,55 +247,3 @@ class Tracking:
         for start in range(0, len(new), 1000):
             self.client.log_batch(run, metrics=new[start : start + 1000])
         there |= {(metric.key, metric.step) for metric in new}
-
-
-def _params(stage: Stage) -> dict[str, object]:
-    """A stage's options under the names that they have on the command line."""
-    values = stage.settings
-    if "method" in values:
-        return {
-            "seed": values["seed"],
-            **_flat(values["method"], f"{stage.name}."),
-            **_flat(values["backbone"], "backbone."),
-        }
-    if stage.name == "data":
-        draw = values.get("draw", {})
-        world = {f"data.world.{key}": value for key, value in draw.items() if key not in ("world", "seed")}
-        own = {"data.skip_unreadable": values["skip_unreadable"], **_flat(values["images"], "images.")}
-        return own | ({"data.seed": draw["seed"], **world} if draw else {"root": values["root"]})
-    return _flat(values, "gan.")
-
-
-def _names(settings: dict) -> dict[str, str]:
-    names = {role: settings[role]["name"] for role in ("source", "target")}
-    return {**names, "recipe": settings["recipe"], "seed": str(settings["seed"])}
-
-
-def _flat(block: dict, prefix: str) -> dict[str, object]:
-    """Nested settings as full names: {"hhl": {"beta": 0.5}} -> {"hhl.beta": 0.5}."""
-    flat = {}
-    for key, value in block.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _numbers(result: dict) -> dict[str, float]:
-    """A method's result.json as metrics: the target's under their own names, the source's as source/mAP."""
-    numbers = {}
-    for role, prefix in (("target", ""), ("source", "source/")):
-        values = result.get(role, {})
-        numbers |= {prefix + name: value for name, value in values.items() if isinstance(value, int | float)}
-    return numbers
-
-
-def _commit() -> dict[str, str]:
-    """The git commit of this code, if it is a checkout."""
-    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-    try:
-        commit = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    return {"mlflow.source.git.commit": commit.stdout.strip()} if commit.returncode == 0 else {}

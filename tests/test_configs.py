@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import build, command, stages, work
+from pipelines import build, graph, options, training
 from reid_da import sampling
 from reid_da.learner import Learner
 
 PAIR = ["source=market", "target=duke"]
-CONF = Path(command.CONF)
+CONF = Path(options.CONF)
 
 
 def choices(group: str) -> list[str]:
@@ -22,7 +22,7 @@ def choices(group: str) -> list[str]:
 @pytest.mark.parametrize("group", ["data", "gan", "cluster", "recipe"])
 def test_every_choice_composes(group):
     for choice in choices(group):
-        settings = command.compose([*PAIR, f"{group}={choice}"])
+        settings = options.compose([*PAIR, f"{group}={choice}"])
         assert settings["methods"] and settings["gan"]["generator"]["_target_"]
 
 
@@ -31,7 +31,7 @@ def test_every_data_set_is_source_and_target(name):
     other = next(choice for choice in choices("dataset") if choice != name)
     for role in ("source", "target"):
         roles = {"source": other, "target": other, role: name}
-        settings = command.compose([f"{key}={value}" for key, value in roles.items()])
+        settings = options.compose([f"{key}={value}" for key, value in roles.items()])
         assert settings[role]["name"] == name
         build.check(settings[role]["reader"])
         build.check(settings[role]["world"])
@@ -39,7 +39,7 @@ def test_every_data_set_is_source_and_target(name):
 
 @pytest.mark.parametrize("recipe", choices("recipe"))
 def test_the_plan_of_every_recipe(recipe):
-    plan = stages.plan(command.compose([*PAIR, f"recipe={recipe}"]))
+    plan = graph.plan(options.compose([*PAIR, f"recipe={recipe}"]))
     names = [stage.name for stage in plan]
     assert names[:2] == ["data", "data"] and {"generator", "styles", "baseline", "hhl", "arn"} <= set(names)
     for place, stage in enumerate(plan):
@@ -69,10 +69,10 @@ SMALL = {  # streams of a small batch: source labels below 751, a target image a
 
 def step(recipe: str, method: str, overrides: list[str]) -> dict[str, float]:
     """Build the method as a run would and take one optimiser step on a small batch."""
-    settings = command.compose([*PAIR, f"recipe={recipe}", *overrides])
+    settings = options.compose([*PAIR, f"recipe={recipe}", *overrides])
     block = settings[method]
     torch.manual_seed(0)
-    own = {key: value for key, value in block.items() if key not in work.TRAINING}
+    own = {key: value for key, value in block.items() if key not in training.TRAINING}
     built = build.build(own, build.build(settings["backbone"]), num_persons=751)
     optimiser, schedule = (partial(build.build, block[part]) for part in ("optimiser", "schedule"))
     learner = Learner(built, optimiser, schedule, 100)
@@ -85,20 +85,20 @@ def step(recipe: str, method: str, overrides: list[str]) -> dict[str, float]:
     return floats
 
 
-@pytest.mark.parametrize("method", command.method_names())
+@pytest.mark.parametrize("method", SMALL)
 def test_every_method_steps_in_the_quick_recipe(method):
     step("quick", method, [])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", command.method_names())
+@pytest.mark.parametrize("method", SMALL)
 def test_every_method_steps_at_full_size_in_the_paper_recipe(method):
     step("paper", method, ["backbone.weights=null"])
 
 
 @pytest.mark.slow
 def test_the_papers_generator_steps_at_full_size():
-    gan = command.compose([*PAIR, "recipe=paper"])["gan"]
+    gan = options.compose([*PAIR, "recipe=paper"])["gan"]
     torch.manual_seed(0)
     generator, discriminator = build.build(gan["generator"], 6), build.build(gan["discriminator"], 6, 256, 128)
     assert sum(p.numel() for p in generator.parameters()) == 8_433_664
@@ -116,7 +116,7 @@ def test_the_papers_generator_steps_at_full_size():
 
 
 def test_the_paper_recipe_is_the_published_one():
-    settings = command.compose([*PAIR, "recipe=paper"])
+    settings = options.compose([*PAIR, "recipe=paper"])
     assert settings["images"] == {"height": 256, "width": 128} and settings["backbone"]["weights"] == "imagenet"
     hhl, gan = settings["hhl"], settings["gan"]
     assert (hhl["beta"], hhl["n_t"], hhl["batch"], hhl["persons"], hhl["images_per_person"]) == (0.5, 16, 128, 8, 8)
@@ -126,14 +126,16 @@ def test_the_paper_recipe_is_the_published_one():
 
 
 def test_short_names_mean_hhls_options():
-    settings = command.compose([*PAIR, "beta=0.3", "n_t=4"])
+    settings = options.compose([*PAIR, "beta=0.3", "n_t=4"])
     assert (settings["hhl"]["beta"], settings["hhl"]["n_t"]) == (0.3, 4)
 
 
 def test_variants_name_what_differs_from_the_recipe_and_never_seeds():
-    settings = command.compose(
+    settings = options.compose(
         [*PAIR, "hhl.beta=0.3", "gan.steps=5", "seed=7", "gan.seed=3", "data.seed=2", "work_dir=x"]
     )
-    assert settings["variants"] == {"baseline": "default", "hhl": "hhl.beta=0.3 gan.steps=5", "arn": "default"}
-    without_styles = command.compose([*PAIR, "n_t=0", "gan.steps=5"])
-    assert without_styles["variants"]["hhl"] == "hhl.n_t=0"
+    expected = dict.fromkeys(options.method_names(), "default") | {"hhl": "hhl.beta=0.3 gan.steps=5"}
+    assert settings["variants"] == expected
+    for without_generator in ("n_t=0", "hhl.styles=copies"):
+        variants = options.compose([*PAIR, without_generator, "gan.steps=5"])["variants"]
+        assert variants["hhl"] == options.long_name(without_generator)

@@ -14,12 +14,20 @@ ORDER = [
     {"records", "distances", "sampling"},
     {"distributed", "losses", "reranking", "backbones", "drawing", "datasets", "images"},
     {"augment", "ranking", "checkpoint", "retrieval"},
-    {"batches", "methods", "learner"},
+    {"batches", "methods", "learner", "adabn", "style_measures"},
     {"loop"},
 ]
 # The files of pipelines that know neither Ray nor MLflow nor Hydra, so that stages.run works without them.
-PLAIN = {"stages", "cache", "work", "build", "data_stage", "results", "figures", "progress"}
-OWNERS = {"ray": {"cluster"}, "mlflow": {"tracking"}, "hydra": {"command"}, "omegaconf": {"command"}}
+PLAIN = {
+    *("graph", "stages", "cache", "training", "styling", "measuring", "data_stage"),
+    *("files", "build", "results", "grids", "figures", "sheets", "charts", "logged", "progress"),
+}
+OWNERS = {
+    "ray": {"cluster"},
+    "mlflow": {"tracking"},
+    "hydra": {"command", "options"},
+    "omegaconf": {"command", "options"},
+}
 
 
 def imports(path: Path) -> list[str]:

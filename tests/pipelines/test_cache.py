@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -51,7 +53,45 @@ def test_forget_removes_both(tmp_path):
     cache.finish(cache.job(MODEL, tmp_path))
     cache.start(MODEL, tmp_path)
     cache.forget(MODEL, tmp_path)
-    assert os.listdir(tmp_path / "cache" / "hhl") == []
+    assert not MODEL.finished(tmp_path) and not MODEL.part(tmp_path).exists()
+
+
+def test_what_a_killed_command_left_is_in_nobodys_way(tmp_path):
+    folder = MODEL.folder(tmp_path)
+    cache.start(MODEL, tmp_path)
+    (MODEL.part(tmp_path) / "shards").mkdir()
+    (MODEL.part(tmp_path) / "shards" / "0.npy.tmp").write_text("half")
+    cache.finish(cache.job(MODEL, tmp_path))
+    assert not list(folder.rglob("*.tmp")), "what was not written whole is no part of a finished stage"
+    folder.with_suffix(".old").mkdir()
+    (folder.with_suffix(".old") / "model.pt").write_text("killed while it was removed")
+    cache.forget(MODEL, tmp_path)
+    assert not folder.exists() and not folder.with_suffix(".old").exists()
+
+
+def test_a_killed_commands_worker_is_waited_for(tmp_path):
+    """The worker that outlives its command holds the part in a process of its own; the stage's lock is free."""
+    code = f"""
+import sys
+from pipelines import cache
+with cache.writing({cache.job(MODEL, tmp_path)!r}):
+    print("writing", flush=True)
+    sys.stdin.readline()
+    print("wrote", flush=True)
+"""
+    worker = subprocess.Popen([sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert worker.stdout.readline() == "writing\n"
+    said = []
+
+    def tell(line):
+        said.append(line)
+        worker.stdin.write("end\n")
+        worker.stdin.flush()
+
+    with cache.locked([MODEL], tmp_path, tell):
+        assert worker.stdout.readline() == "wrote\n"
+    worker.communicate()
+    assert said == ["hhl: a killed command's worker is still writing; waiting for its end"]
 
 
 def test_a_second_command_waits_and_says_so(tmp_path):

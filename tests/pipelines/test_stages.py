@@ -7,20 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from started import TINY
 
-from pipelines import cluster, command, stages, work
+from pipelines import cluster, graph, options, stages, styling, training
+from reid_da.images import ImageStore
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = [
-    "source=market",
-    "target=duke",
-    "cluster=inline",
-    "cluster.cpus_per_worker=1",
-    "data.world.train_persons=30",
-    "data.world.test_persons=6",
-    "gan.steps=4",
-    *(f"{name}.steps=3" for name in ("pretrain", "baseline", "hhl", "arn")),
-]
+INLINE = [*TINY, "cluster=inline"]
 
 
 class Memory:
@@ -40,7 +33,7 @@ class Memory:
 
 
 def run(work_dir: Path, *overrides: str) -> tuple[dict, Memory]:
-    settings = command.compose([*TINY, f"work_dir={work_dir}", *overrides])
+    settings = options.compose([*INLINE, f"work_dir={work_dir}", *overrides])
     track = Memory()
     with cluster.connect(settings) as launch:
         return stages.run(settings, launch, track), track
@@ -99,13 +92,13 @@ def test_styles_are_every_training_image_under_every_camera(finished):
 def test_a_stopped_run_goes_on_to_the_same_digits(finished, tmp_path, monkeypatch):
     """Stopped in the middle of hhl's training, after its checkpoint; the rest of the digits are those of the straight run."""
     _, results, _ = finished
-    monkeypatch.setattr(work, "_rhythm", lambda steps: {"report_every": 1, "checkpoint_every": 1})
+    monkeypatch.setattr(training, "_rhythm", lambda steps: {"report_every": 1, "checkpoint_every": 1})
     seen = []
 
     class Stopped(Exception):
         pass
 
-    real = work.reporter
+    real = training.reporter
 
     def stopping(job, also=None):
         report = real(job, also)
@@ -118,29 +111,69 @@ def test_a_stopped_run_goes_on_to_the_same_digits(finished, tmp_path, monkeypatc
 
         return stop
 
-    monkeypatch.setattr(work, "reporter", stopping)
+    monkeypatch.setattr(training, "reporter", stopping)
     with pytest.raises(Stopped):
         run(tmp_path)
     part = next((tmp_path / "cache" / "hhl").glob("*.part"))
     again, track = run(tmp_path)
-    assert track.made == ["hhl"] and not part.exists()
+    assert track.made == ["hhl", "arn"] and not part.exists()
     assert again["hhl"]["target"] == results["hhl"]["target"]
     lines = [json.loads(line) for line in (part.with_suffix("") / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3], "no step is there twice"
+    assert [line["step"] for line in lines] == [1, 2, 3, 4], "no step is there twice"
+
+
+def test_the_controls(finished, tmp_path):
+    """Each row of the table of controls: what it shares with the ordinary run, and what it trains on."""
+    work_dir, results, _ = finished
+    _, track = run(work_dir, "methods=[hhl]", "hhl.styles=copies")
+    assert track.made == ["hhl"]
+    for kind in ("jitter", "redrawn"):
+        _, track = run(work_dir, "methods=[hhl]", f"hhl.styles={kind}")
+        assert track.made == [f"styles {kind}", "hhl"]
+    found, track = run(work_dir, "methods=[baseline]", "baseline.bn=target")
+    assert track.made == ["baseline"] and "pretrain" in track.reused and track.reused.count("baseline") == 1
+    assert found["baseline"]["target"] != results["baseline"]["target"]
+    found, track = run(work_dir, "methods=[arn]", "arn.bn=target")
+    assert track.made == ["arn"] and found["arn"]["target"] != results["arn"]["target"]
+    found, track = run(work_dir, "methods=[chance,histogram]")
+    assert track.made == ["chance", "histogram"] and 0 < found["chance"]["target"]["mAP"] < 0.5
+    _, track = run(work_dir, "methods=[baseline]", "baseline.labels=target")
+    assert track.made == ["pretrain", "baseline"]
+    _, track = run(work_dir, "methods=[baseline]", "source=duke", "target=market")
+    assert track.made == ["baseline"], "a pretrain on the duke serves both"
+
+
+def test_true_styles_are_the_same_picture_under_the_other_camera(finished):
+    work_dir, _, _ = finished
+    run(work_dir, "methods=[hhl]", "hhl.styles=redrawn")
+    settings = options.compose([*INLINE, f"work_dir={work_dir}", "methods=[hhl]", "hhl.styles=redrawn"])
+    stage = next(stage for stage in graph.plan(settings) if stage.name == "styles")
+    store = ImageStore(stage.inputs["target"].folder(work_dir) / "train")
+    styled = np.load(stage.folder(work_dir) / "styled.npy", mmap_mode="r")
+    own = styled[np.arange(len(store)), store.camera_labels].astype(int)
+    others = styled[np.arange(len(store)), (store.camera_labels + 1) % store.num_cameras].astype(int)
+    error, change = (np.abs(images - store.images).mean() for images in (own, others))
+    assert error < 3 < change, "its own camera's is the file up to JPEG"
+
+
+def test_true_styles_of_data_on_disk_are_refused(tmp_path, world):
+    settings = options.compose([*INLINE, "hhl.styles=redrawn", f"target.root={world.folder / 'duke'}"])
+    with pytest.raises(ValueError, match="redrawn.*duke is read from disk; expected generator"):
+        graph.plan(settings)
 
 
 def test_shards_that_are_there_are_not_made_again(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "SHARD", 100)
+    monkeypatch.setattr(styling, "SHARD", 100)
     calls = []
-    real = work.style_shard
+    real = styling._styled
 
     def counted(job):
         calls.append(job["rows"])
         if len(calls) == 2:
             raise KeyboardInterrupt
-        real(job)
+        return real(job)
 
-    monkeypatch.setattr(work, "style_shard", counted)
+    monkeypatch.setattr(styling, "_styled", counted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, "methods=[hhl]")
     first = list(calls)
@@ -166,20 +199,22 @@ def test_bad_data_leaves_no_part(tmp_path, world):
 
 
 def test_data_on_disk_that_changed_is_read_again(tmp_path, world):
-    settings = command.compose([*TINY, f"target.root={world.folder / 'duke'}", "source=market", f"work_dir={tmp_path}"])
-    before = stages.plan(settings)[1].hash
+    settings = options.compose(
+        [*INLINE, f"target.root={world.folder / 'duke'}", "source=market", f"work_dir={tmp_path}"]
+    )
+    before = graph.plan(settings)[1].hash
     touched = sorted((world.folder / "duke" / "query").iterdir())[0]
     content = touched.read_bytes()
     touched.write_bytes(content + b"\0")
     try:
-        assert stages.plan(settings)[1].hash != before
+        assert graph.plan(settings)[1].hash != before
     finally:
         touched.write_bytes(content)
 
 
 def test_workers_threads_and_work_dir_change_no_hash(tmp_path):
     plans = [
-        stages.plan(command.compose([*TINY, *more]))
+        graph.plan(options.compose([*INLINE, *more]))
         for more in (
             [],
             ["work_dir=elsewhere"],
@@ -191,7 +226,7 @@ def test_workers_threads_and_work_dir_change_no_hash(tmp_path):
 
 def test_it_needs_neither_ray_nor_mlflow_nor_hydra(finished, tmp_path):
     """In a process where they cannot be imported, from settings as plain JSON."""
-    settings = command.compose([*TINY, f"work_dir={tmp_path}", "methods=[baseline]"])
+    settings = options.compose([*INLINE, f"work_dir={tmp_path}", "methods=[baseline]"])
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     code = f"""
 import sys

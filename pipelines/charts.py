@@ -1,0 +1,98 @@
+"""Charts of numbers: CMC curves, a table as bars, matrices. matplotlib only."""
+
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+BARS = {"hhl": "#1f6fb4", "arn": "#d9822b"}  # the methods; controls are grey
+
+
+def cmc_curves(results: dict[str, dict], settings: dict) -> plt.Figure:
+    """Share of queries with a right match among the first k, one curve per method."""
+    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    for method, result in results.items():
+        cmc = 100 * np.asarray(result["target"]["cmc"])
+        axis.plot(np.arange(1, len(cmc) + 1), cmc, label=f"{method} (mAP {100 * result['target']['mAP']:.1f})")
+    axis.set(xlabel="rank k", ylabel="queries with a match among the first k (%)", xlim=(1, 50), ylim=(0, 100))
+    axis.set_title(f"{settings['source']['name']} -> {settings['target']['name']}, recipe {settings['recipe']}")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right")
+    return figure
+
+
+def controls(name: str, labels: dict[str, str], every: dict[str, dict[str, dict[int, float]]]) -> plt.Figure:
+    """A grid's table as bars: mean mAP of each row, its deviation, and each seed as a dot; a panel per direction.
+
+    Args:
+        labels: row -> what it is called, from top to bottom. every: direction -> row -> seed -> mAP in 0..1.
+    """
+    shape = (1.6 + 4.2 * len(every), 1.3 + 0.34 * len(labels))
+    figure, axes = plt.subplots(1, len(every), figsize=shape, sharey=True, squeeze=False, layout="constrained")
+    places = np.arange(len(labels))[::-1]
+    for axis, (direction, rows) in zip(axes[0], every.items(), strict=True):
+        for place, row in zip(places, labels, strict=True):
+            values = 100 * np.array(list(rows.get(row, {}).values()))
+            if not len(values):
+                continue
+            colour = BARS.get(row, "#b5b9bf")
+            deviation = values.std(ddof=1) if len(values) > 1 else 0
+            axis.barh(place, values.mean(), color=colour, height=0.66)
+            axis.errorbar(values.mean(), place, xerr=deviation, color="black", capsize=2.5, linewidth=1)
+            axis.plot(values, np.full(len(values), place), "o", color="black", markersize=2.5, alpha=0.6)
+            axis.text(
+                max(values.mean() + deviation, values.max()) + 1, place, f"{values.mean():.1f}", va="center", size=8
+            )
+        axis.set(yticks=places, yticklabels=labels.values(), xlabel="mAP on the target (%)")
+        axis.set_xlim(0, 1.15 * axis.get_xlim()[1])
+        axis.set_title(direction.replace("-", " -> "))
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(name, fontsize=9)
+    return figure
+
+
+def style_matrices(measures: Path) -> plt.Figure:
+    """The style measures of a generator: own camera in rows, wanted camera in columns, percent in every cell."""
+    result = json.loads((measures / "result.json").read_text())
+    names, ratios = result["cameras"], {name: _percent(ratio) for name, ratio in result["ratios"].items()}
+    titles = {
+        "camera": f"Taken for the wanted camera:\n{ratios['camera']} as often as real images",
+        "identity": f"mAP kept by styled queries:\n{ratios['identity']} of real ones' {_percent(result['identity_real'])}",
+        "colour": f"Share of the way that colours moved:\n{ratios['colour']}",
+    }
+    side = max(2.4, 0.4 * len(names))  # of a matrix, in inches: room for its title, and for three digits in a cell
+    figure, axes = plt.subplot_mosaic(
+        [list(titles), ["real", ".", "."]],
+        height_ratios=[len(names), 1],
+        figsize=(3 * side + 2.2, side * (1 + 1 / len(names)) + 1.4),
+        layout="compressed",
+    )
+    for name, title in titles.items():
+        drawn = _cells(axes[name], result[name], names, names)
+        axes[name].set_title(title, fontsize=9)
+    _cells(axes["real"], [result["camera_real"]], ["real"], names)
+    axes["camera"].set(xticks=[], ylabel="own camera")
+    for name in ("real", "identity", "colour"):
+        axes[name].set_xlabel("wanted camera")
+    figure.colorbar(drawn, ax=list(axes.values()), extend="both", format="%d %%", shrink=0.8, aspect=25, pad=0.01)
+    return figure
+
+
+def _cells(axis, shares: list[list[float | None]], rows: list, columns: list):
+    """A matrix with its values written on it; a dash where there is none."""
+    percent = 100 * np.array(shares, dtype=float)
+    drawn = axis.imshow(percent, vmin=0, vmax=100, cmap="viridis")
+    for (row, column), value in np.ndenumerate(percent):
+        text = "\u2013" if np.isnan(value) else f"{value:.0f}"
+        axis.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if value < 60 else "black")
+    axis.set_xticks(range(len(columns)), columns)
+    axis.set_yticks(range(len(rows)), rows)
+    return drawn
+
+
+def _percent(share: float | None) -> str:
+    return "\u2013" if share is None else f"{100 * share:.0f} %"

@@ -1,0 +1,67 @@
+"""What the stages' work writes: progress lines, weights and arrays, each whole or not at all. Knows no ray, no mlflow, no hydra."""
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from reid_da import distributed
+
+
+def reporter(job: dict, also: Callable | None = None) -> Callable:
+    """report(done, total, floats, phase): a line in the part's metrics.jsonl, by rank 0, never twice for one step.
+
+    After a restart the lines beyond the checkpoint are taken out again, so that the file reads as one undisturbed run.
+    """
+    path = Path(job["part"]) / "metrics.jsonl"
+    state = {"started": False}
+
+    def report(done: int, total: int, floats: dict | None = None, phase: str = "") -> None:
+        if distributed.rank() == 0:
+            if not state["started"]:
+                _keep_before(path, done, phase)
+                state["started"] = True
+            with open(path, "a") as file:
+                file.write(json.dumps({"step": done, "total": total, "phase": phase, **(floats or {})}) + "\n")
+        if also:
+            also(done, total, floats or {})
+
+    return report
+
+
+def _keep_before(path: Path, step: int, phase: str) -> None:
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        kept = [line for line in lines if (entry := json.loads(line))["step"] < step and entry["phase"] == phase]
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text("".join(kept))
+        os.replace(temporary, path)
+
+
+def save_weights(path: Path, module: torch.nn.Module) -> None:
+    """The module's state dict, on the CPU, as torch.save writes it."""
+    buffer = io.BytesIO()
+    torch.save({name: tensor.cpu() for name, tensor in module.state_dict().items()}, buffer)
+    write_whole(path, buffer)
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """The array as a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_whole(path, buffer)
+
+
+def write_whole(path: Path, buffer: io.BytesIO) -> None:
+    """Write through a temporary name. From memory: torch and numpy tell a full disk by errors of their own, Python by OSError."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(buffer.getbuffer())
+    os.replace(temporary, path)
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -1,0 +1,199 @@
+"""The stage graph: what depends on what, from plain settings. Knows no ray, no mlflow, no hydra.
+
+    data source ---> pretrain -+-> baseline  (bn=target: the trained method once more, as an input of its own)
+                               +-> arn  <-- data target
+    data target -+-> generator +-> hhl  <-- styles
+                 |      |      +-- styles <-- data target
+                 |      +-> measures <-- judge: a pretrain on the target's labels
+                 +-> styles copies, jitter, redrawn: no generator
+
+A stage is made from its inputs and settings alone, which its hash takes in.
+"""
+
+from pathlib import Path
+
+from pipelines import build, training
+from pipelines.cache import Stage
+from pipelines.data_stage import data_stage, origin
+from reid_da.sampling import share
+
+# Raised when a stage's code changes what it makes from the same settings.
+VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 1, "method": 1}
+
+
+def plan(settings: dict, num_workers: int = 1) -> list[Stage]:
+    """All stages of a run, inputs first. Reads the data sets' folders, computes nothing else.
+
+    Args:
+        num_workers: training workers, which must be able to share every batch equally.
+    Raises:
+        ValueError: what is wrong with the settings or the data, before anything is written.
+    """
+    source, target = (data_stage(settings, role, VERSIONS["data"]) for role in ("source", "target"))
+    if source.hash == target.hash:
+        raise ValueError(
+            f"source and target are the same data ({settings['source']['name']}); choose two data sets, or give one "
+            "of them a root of its own with target.root=/path"
+        )
+    check_sizes(settings, num_workers)
+    data = {"source": source, "target": target}
+    graph: list[Stage] = [source, target]
+    for method in settings["methods"]:
+        graph += with_inputs(_method_stage(method, settings, data))
+    order = ("data", "generator", "styles")  # then methods, as they were asked for
+    graph.sort(key=lambda stage: order.index(stage.name) if stage.name in order else len(order))
+    return list({stage.hash: stage for stage in graph}.values())
+
+
+def with_inputs(stage: Stage) -> list[Stage]:
+    """The stage and all that it is made from, inputs first."""
+    return [other for role in stage.inputs.values() for other in with_inputs(role)] + [stage]
+
+
+def trained(settings: dict) -> list[str]:
+    """The methods to train and what they start from, starts first."""
+    names: list[str] = []
+    for method in settings["methods"]:
+        chain = [method]
+        while start := settings[chain[-1]]["start"]:
+            if start not in ("pretrain", "baseline") or start in chain or not settings[start]:
+                raise ValueError(
+                    f"{chain[-1]}.start is {start}; expected null, baseline, or pretrain where the recipe has it"
+                )
+            chain.append(start)
+            if start == "baseline" and (settings[start]["labels"], settings[start]["bn"]) != ("source", "source"):
+                raise ValueError(
+                    f"{method} starts from the baseline, which baseline.labels=target or baseline.bn=target makes a control "
+                    "of its own: train it alone, methods=[baseline]"
+                )
+        names += [name for name in reversed(chain) if name not in names]
+    return names
+
+
+def check_sizes(settings: dict, num_workers: int) -> None:
+    """Refuse options out of range, and global sizes that the workers cannot share equally."""
+    gan, sizes, names = settings["gan"], {}, trained(settings)
+    for block in (gan["generator"], gan["discriminator"], gan["training"], settings["backbone"]):
+        build.check(block)
+    if any(_styles(settings[name]) == "generator" for name in names):
+        _check_length("gan", gan)
+        sizes["gan.batch"] = gan["batch"]
+    for method in names:
+        block = settings[method]
+        build.check(block, besides=training.TRAINING)
+        for option in ("labels", "bn"):
+            if block.get(option, "source") not in ("source", "target"):
+                raise ValueError(f"{method}.{option} is {block[option]}; expected source or target")
+        if "optimiser" not in block:
+            continue
+        for part in ("optimiser", "schedule"):
+            build.check(block[part])
+        training.needs(block)  # refuses what is out of its range
+        _check_length(method, block)
+        sizes |= {f"{method}.{name}": block[name] for name in ("batch", "n_t", "target_batch") if name in block}
+        if "persons" in block:
+            sizes[f"{method}.persons x {method}.images_per_person"] = block["persons"] * block["images_per_person"]
+    for name, size in sizes.items():
+        if size < 1 and not name.endswith(".n_t"):
+            raise ValueError(f"{name} is {size}; expected at least 1")
+        share(size, num_workers, name)
+
+
+def _check_length(name: str, block: dict) -> None:
+    given = {key: block[key] for key in ("steps", "epochs") if block[key] is not None}
+    if len(given) != 1:
+        found = " and ".join(f"{name}.{key}={value}" for key, value in given.items()) or "neither"
+        raise ValueError(f"{name} needs one length, {name}.steps or {name}.epochs; found {found} (null takes one away)")
+    for key, value in given.items():
+        if value < 1:
+            raise ValueError(f"{name}.{key} is {value}; expected at least 1")
+
+
+def measures(settings: dict) -> list[Stage]:
+    """How good the generator's styles are: a stage, and what it is made from. Its judge of persons has the target's labels."""
+    data = {role: data_stage(settings, role, VERSIONS["data"]) for role in ("source", "target")}
+    block = settings["measures"]["method"]
+    build.check(block, besides=training.TRAINING)
+    _check_length("measures.method", block)
+    styles = _styles_stage(settings["hhl"] | {"styles": "generator"}, settings, data["target"])
+    judge = _method_stage("pretrain" if settings["pretrain"] else "baseline", settings, data, labels="target")
+    inputs = {"target": data["target"], "generator": styles.inputs["generator"], "judge": judge}
+    about = _about(settings) | {"variant": settings.get("variants", {}).get("hhl", "default")}
+    return with_inputs(Stage("measures", "measures", settings["measures"], inputs, VERSIONS["measures"], about))
+
+
+def _styles(block: dict) -> str | None:
+    """Which styles the method's training takes, if any."""
+    return block["styles"] if "styles" in training.needs(block) else None
+
+
+def _styles_stage(block: dict, settings: dict, target: Stage) -> Stage:
+    kind, about, inputs = block["styles"], _about(settings), {"target": target}
+    values = {"styles": kind} | ({"jitter": block["jitter"]} if kind == "jitter" else {})
+    if kind == "generator":
+        inputs["generator"] = Stage(
+            "generator", "generator", settings["gan"], {"target": target}, VERSIONS["generator"], about
+        )
+    elif kind == "redrawn":
+        if "draw" not in target.settings:
+            raise ValueError(
+                f"hhl.styles=redrawn draws the target again under its other cameras, and {about['target']} is read from disk; "
+                "expected generator, copies or jitter"
+            )
+        values["draw"] = {"world": target.settings["draw"]["world"]["world"], "seed": target.settings["draw"]["seed"]}
+    label = "styles" if kind == "generator" else f"styles {kind}"
+    return Stage("styles", label, values, inputs, VERSIONS["styles"], about | {"variant": kind})
+
+
+def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str | None = None) -> Stage:
+    """The stage of that method, its inputs before it. labels: whose persons train it, "source" or "target"."""
+    block, backbone = settings[name], _backbone(settings)
+    labels = labels or block.get("labels", "source")
+    own = {k: v for k, v in block.items() if k != "start"}
+    if "labels" in own:
+        own["labels"] = labels
+    about = _about(settings) | {"method": name, "variant": settings.get("variants", {}).get(name, "default")}
+    if name == "pretrain":  # knows nothing of the other data set, and serves both directions
+        inputs = {"source": data[labels]}
+        about = {k: v for k, v in about.items() if k != "target"} | {"source": data[labels].about["dataset"]}
+    else:
+        inputs = dict(data)
+    if block.get("bn") == "target":  # the trained method, and nothing but its statistics changed
+        variant = " ".join(part for part in about["variant"].split() if part != f"{name}.bn=target")
+        plain = settings | {
+            name: block | {"bn": "source"},
+            "variants": settings.get("variants", {}) | {name: variant or "default"},
+        }
+        inputs["trained"] = _method_stage(name, plain, data)
+        own = {k: v for k, v in own.items() if k not in ("optimiser", "schedule", "steps", "epochs")}
+    elif block["start"]:
+        inputs["start"] = _method_stage(block["start"], settings, data, labels)
+    if _styles(block) and "trained" not in inputs:
+        inputs["styles"] = _styles_stage(block, settings, data["target"])
+    values = {"method": own, "backbone": backbone, "seed": settings["seed"]}
+    return Stage(name, name, values, inputs, VERSIONS["method"], about)
+
+
+def _backbone(settings: dict) -> dict:
+    backbone = dict(settings["backbone"])
+    weights = backbone.get("weights")
+    if weights not in (None, "imagenet"):
+        if not Path(weights).is_file():
+            raise ValueError(
+                f"backbone.weights is {weights}, which is no file; expected imagenet, null or a file of weights"
+            )
+        backbone["weights_file"] = [Path(weights).stat().st_size, Path(weights).stat().st_mtime_ns]
+    return backbone
+
+
+def _about(settings: dict) -> dict:
+    data = origin(settings)
+    return {
+        "source": settings["source"]["name"],
+        "target": settings["target"]["name"],
+        "data": data,
+        "recipe": settings["recipe"],
+        "seed": settings["seed"],
+        "data_seed": settings["data"]["seed"] if "synthetic" in data else "",
+        "gan_seed": settings["gan"]["seed"] if "synthetic" in data else "",
+    }

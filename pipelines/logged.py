@@ -1,0 +1,67 @@
+"""What MLflow is told of stages and commands: their parameters, metrics and tags, as plain values. Knows no mlflow."""
+
+import subprocess
+from pathlib import Path
+
+from pipelines.cache import Stage
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def params(stage: Stage) -> dict[str, object]:
+    """A stage's options under the names that they have on the command line."""
+    values = stage.settings
+    if "method" in values:
+        return {
+            "seed": values["seed"],
+            **flat(values["method"], f"{stage.name}."),
+            **flat(values["backbone"], "backbone."),
+        }
+    if stage.name == "data":
+        draw = values.get("draw", {})
+        world = {f"data.world.{key}": value for key, value in draw.items() if key not in ("world", "seed")}
+        own = {"data.skip_unreadable": values["skip_unreadable"], **flat(values["images"], "images.")}
+        return own | ({"data.seed": draw["seed"], **world} if draw else {"root": values["root"]})
+    return flat(values, {"generator": "gan."}.get(stage.name, f"{stage.name}."))
+
+
+def names(settings: dict) -> dict[str, str]:
+    roles = {role: settings[role]["name"] for role in ("source", "target")}
+    methods = ",".join(settings["methods"])
+    return {**roles, "recipe": settings["recipe"], "seed": str(settings["seed"]), "methods": methods}
+
+
+def flat(block: dict, prefix: str) -> dict[str, object]:
+    """Nested settings as full names: {"hhl": {"beta": 0.5}} -> {"hhl.beta": 0.5}."""
+    found = {}
+    for key, value in block.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def of_methods(results: dict[str, dict]) -> dict[str, float]:
+    """A pipeline's metrics: method/mAP and the like, on the target."""
+    found = {method: numbers(result) for method, result in results.items()}
+    return {f"{method}/{k}": v for method, values in found.items() for k, v in values.items() if "/" not in k}
+
+
+def numbers(result: dict) -> dict[str, float]:
+    """A result.json as metrics. A method's: the target's under their own names, the source's as source/mAP; measures': ratios."""
+    found = {f"ratio/{name}": value for name, value in result.get("ratios", {}).items() if value is not None}
+    for role, prefix in (("target", ""), ("source", "source/")):
+        values = result.get(role, {})
+        found |= {prefix + name: value for name, value in values.items() if isinstance(value, int | float)}
+    return found
+
+
+def commit() -> dict[str, str]:
+    """The git commit of this code, if it is a checkout."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return {"mlflow.source.git.commit": done.stdout.strip()} if done.returncode == 0 else {}

@@ -1,0 +1,178 @@
+"""Options: conf/ composed with a command line into plain values, and checked against the recipe's names and types."""
+
+import copy
+import difflib
+import math
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+# Options that may be null, and what they are otherwise.
+NULLABLE = {
+    "steps": 300,
+    "epochs": 60,
+    "root": "/path",
+    "uri": "http://host:5000",
+    "weights": "/path",
+    "start": "pretrain",
+}
+SHORT = {"beta": "hhl.beta", "n_t": "hhl.n_t"}
+
+
+def compose(arguments: list[str]) -> dict:
+    """The settings that a command line of `arguments` gives, as plain values."""
+    arguments = [long_name(argument) for argument in arguments]
+    return plain(composed("config", [f"method=[{','.join(method_names())}]", *arguments]))
+
+
+def composed(name: str, overrides: list[str]):
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose(name, overrides=overrides), resolve=True, throw_on_missing=True)
+
+
+def changed(settings: dict, options: dict[str, object]) -> dict:
+    """The settings with some options, under their full names, at other values; checked like a command line.
+
+    Raises:
+        ValueError: an option that does not exist, or a value that it does not take.
+    """
+    settings = copy.deepcopy({key: value for key, value in settings.items() if key != "variants"})
+    for option, value in options.items():
+        *path, last = SHORT.get(option, option).split(".")
+        block = settings
+        for key in path:
+            block = block.get(key) if isinstance(block, dict) else None
+        if not isinstance(block, dict) or last not in block:
+            raise ValueError(f"unknown option '{option}'{nearest(option)}; --help lists all options")
+        block[last] = value
+    return plain(settings)
+
+
+def plain(settings: dict) -> dict:
+    """What Hydra composed, checked, with what of every method's options differs from the recipe's."""
+    settings.pop("hydra", None)
+    if isinstance(settings["methods"], str):
+        settings["methods"] = [settings["methods"]]
+    recipe = _recipe_settings(settings)
+    check(settings, recipe)
+    settings["variants"] = variants(settings, recipe)
+    return settings
+
+
+def check(settings: dict, recipe: dict) -> None:
+    """Refuse names that do not exist, and values of another type than the recipe's. Ranges belong to those who take them."""
+    for name, value, usual in _leaves(settings, recipe, ""):
+        last = name.rpartition(".")[2]
+        if last in NULLABLE:
+            if value is None:
+                continue
+            usual = NULLABLE[last]
+        elif usual is None:
+            continue
+        if problem := _wrong_type(value, usual):
+            raise ValueError(f"{name} is {value!r}; expected {problem}")
+    methods = method_names()
+    for key, known in (
+        ("methods", methods),
+        ("force", ["data", "generator", "styles", "measures", "pretrain", *methods]),
+    ):
+        values = settings[key]
+        if not isinstance(values, list) or (key == "methods" and not values):
+            raise ValueError(f"{key} is {values}; expected a list such as {key}=[{known[0]}], of {', '.join(known)}")
+        for value in values:
+            if value not in known:
+                raise ValueError(f"{key}: unknown '{value}'{did_you_mean(value, known)}; there are {', '.join(known)}")
+
+
+def _leaves(block: dict, recipe: dict, prefix: str) -> Iterator[tuple]:
+    for key, value in block.items():
+        usual = recipe.get(key)
+        if isinstance(usual, dict) and isinstance(value, dict):
+            yield from _leaves(value, usual, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value, usual
+
+
+def _wrong_type(value, usual) -> str:
+    """What was expected instead of `value`, in words; "" if it will do. A recipe's null takes anything."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if usual == "auto":
+        return ""
+    if value is None:
+        return f"a value such as {usual!r}"
+    if isinstance(usual, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    if isinstance(usual, int):
+        return "" if number and isinstance(value, int) else f"a whole number such as {usual}"
+    if isinstance(usual, float):
+        return "" if number else f"a number such as {usual}"
+    return (
+        ""
+        if isinstance(value, type(usual))
+        else f"{'several options' if isinstance(usual, dict) else repr(usual)} or the like"
+    )
+
+
+def variants(settings: dict, recipe: dict) -> dict[str, str]:
+    """Per method: "default", or which of its options differ from the recipe's, gan's and pretrain's where it uses them."""
+    result = {}
+    for method in method_names():
+        blocks = [method] + (
+            ["gan"] if settings[method].get("styles") == "generator" and settings[method]["n_t"] else []
+        )
+        blocks += ["pretrain"] if settings[method]["start"] == "pretrain" else []
+        changes = [change for block in blocks for change in _changes(block, settings[block], recipe[block])]
+        changes = [change for change in changes if not change.startswith("gan.seed=")]
+        result[method] = " ".join(changes) or "default"
+    return result
+
+
+def _recipe_settings(settings: dict) -> dict:
+    """What the same recipe and data sets give with no other option."""
+    return _recipe(settings["recipe"], settings["source"]["name"], settings["target"]["name"])
+
+
+@cache
+def _recipe(recipe: str, source: str, target: str) -> dict:
+    chosen = [f"recipe={recipe}", f"source={source}", f"target={target}"]
+    return composed("config", [f"method=[{','.join(method_names())}]", *chosen])
+
+
+def _changes(name: str, block, recipe) -> Iterator[str]:
+    if isinstance(block, dict) and isinstance(recipe, dict):
+        for key in block:
+            yield from _changes(f"{name}.{key}", block[key], recipe.get(key))
+    elif block != recipe:
+        yield f"{name}={block}".lower() if isinstance(block, bool) else f"{name}={block}"
+
+
+def method_names() -> list[str]:
+    """Every method that has a block in conf/method/."""
+    return sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+
+
+def long_name(argument: str) -> str:
+    """beta=0.3 -> hhl.beta=0.3, and the like."""
+    name, equals, value = argument.partition("=")
+    return f"{SHORT[name]}={value}" if equals and name in SHORT else argument
+
+
+def did_you_mean(word: str, known) -> str:
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def nearest(option: str) -> str:
+    settings = _recipe_settings({"recipe": "quick", "source": {"name": "market"}, "target": {"name": "duke"}})
+    return did_you_mean(option, [*SHORT, *_option_names(settings, "")])
+
+
+def _option_names(block: dict, prefix: str) -> Iterator[str]:
+    for key, value in block.items():
+        yield prefix + key
+        if isinstance(value, dict):
+            yield from _option_names(value, f"{prefix}{key}.")

@@ -1,0 +1,87 @@
+"""A table of many trainings: rows x directions x seeds through the same stages, with mean, deviation and paired differences.
+
+python pipelines/reproduce.py grid=controls                                        # what a gain must be held against
+python pipelines/reproduce.py grid=controls seeds=[1,2,3] vary=[seed,data.seed] rows=[source_only,jitter,hhl]
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipelines import command, options
+
+
+def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
+    """Plan all cells, make what is missing, and show it."""
+    from pipelines import cluster, grids, results  # slow to import (torch): Ctrl-C is heeded before
+    from pipelines.progress import Screen
+
+    grids.check(own)
+    with cluster.connect(compose(grids.roles(own["directions"][0]))) as launch:
+        cells, left_out = grids.cells(own, compose, options.changed, launch.num_workers)
+        settings = cells[0].settings
+        shown = {line: None for cell in cells for line in results.banner(cell.settings, cell.graph).splitlines()}
+        print("\n".join([*shown, grids.headline(own, cells)]), flush=True)
+        for name in left_out:
+            print(f"row {name} is left out: only drawn data tell its truth")
+        from pipelines import figures
+        from pipelines.tracking import Tracking
+
+        work_dir = Path(settings["work_dir"]).absolute()
+        graph = list({stage.hash: stage for cell in cells for stage in (*cell.graph, *cell.measures)}.values())
+        tags = {"grid": own["grid"]["name"], "recipe": settings["recipe"], "directions": ",".join(own["directions"])}
+        about = {"kind": "grid", "name": own["grid"]["name"], "tags": tags, "ranked_lists": False}
+        with Screen(work_dir) as screen, Tracking(settings, graph, screen, **about) as track:
+            left = _make(own, cells, settings, launch, track)
+            with track.alone():
+                path = work_dir / f"{own['grid']['name']}-{track.key}.csv"
+                ids = track.run_ids()
+                grids.write_csv(path, cells, ids)
+                measured = grids.write_measures(path.with_name(f"{path.stem}-styles.csv"), cells)
+                rows = results.write_csv(work_dir, ids)
+                text = path.with_suffix(".txt")
+                text.write_text(grids.table(own, cells) + "\n")
+                bars = (grids.headline(own, cells), grids.labels(own), grids.scores(cells, "mAP"))
+                pictures = figures.of_grid(cells, bars, work_dir, path.stem)
+                track.finish(grids.numbers(cells), pictures, [path, text, rows, *measured], whole=not left)
+    print(text.read_text(), end="")
+    print(f"{path}; pictures in {work_dir / 'figures'}")
+    if left:
+        print(f"max_minutes={own['max_minutes']} left {len(left)} of them, the same command goes on: {'; '.join(left)}")
+    print(f"to browse: mlflow ui --backend-store-uri {track.uri}")
+
+
+def _make(own: dict, cells: list, settings: dict, launch, track) -> list[str]:
+    """Make the cells, all rows of a direction and seed together, and name those that max_minutes leaves."""
+    from pipelines import stages
+
+    began, longest, ended = time.monotonic(), 0.0, set()
+    groups = list(_groups(cells))
+    for number, (title, group) in enumerate(groups, start=1):
+        start = time.monotonic()
+        if own["max_minutes"] and number > 1 and start - began + longest > 60 * own["max_minutes"]:
+            return [title for title, _ in groups[number - 1 :]]
+        wanted = [stage for cell in group for stage in (*cell.graph, *cell.measures)]
+        missing = {stage.hash: stage for stage in wanted if stage.hash not in ended}
+        track.say(f"{title} ({number} of {len(groups)})")
+        stages.make(list(missing.values()), settings, launch, track)
+        ended |= set(missing)
+        longest = max(longest, time.monotonic() - start)
+    return []
+
+
+def _groups(cells: list) -> Iterator[tuple[str, list]]:
+    groups: dict = {}
+    for cell in cells:
+        groups.setdefault(f"{cell.direction.replace('-', ' -> ')}, {cell.seed}", []).append(cell)
+    yield from groups.items()
+
+
+INSTEAD = {
+    "source": "directions=[market-duke]",
+    "target": "directions=[market-duke]",
+    "methods": "rows=[hhl]",
+}
+
+if __name__ == "__main__":
+    command.grid_main(story, "reproduce", INSTEAD)

@@ -1,0 +1,114 @@
+"""Sheets of images: data under its cameras, styles, ranked lists. matplotlib only."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from reid_da import retrieval
+from reid_da.images import ImageStore
+
+RIGHT, WRONG, QUERY = "#2a9d3a", "#d1372c", "#333333"
+
+
+def contact_sheet(data: Path, persons: int = 8) -> plt.Figure:
+    """Test persons (rows) under the cameras (columns) of a data set; an empty cell: not seen there."""
+    stores = [ImageStore(data / split) for split in ("query", "gallery")]
+    cameras = sorted({int(c) for store in stores for c in store.cameras})
+    seen = {}
+    for store in stores:
+        for row, (person, camera) in enumerate(zip(store.persons, store.cameras, strict=True)):
+            if person > 0:
+                seen.setdefault(int(person), {}).setdefault(int(camera), store.images[row])
+    chosen = sorted(seen, key=lambda person: (-len(seen[person]), person))[:persons]
+    figure, axes = _grid(len(chosen), len(cameras), stores[0].images.shape[1:3])
+    for r, person in enumerate(chosen):
+        for c, camera in enumerate(cameras):
+            _show(axes[r][c], seen[person].get(camera))
+            if r == 0:
+                axes[r][c].set_title(f"camera {camera}", fontsize=7)
+        axes[r][0].set_ylabel(f"person {person}", fontsize=7)
+    return figure
+
+
+def style_grid(styles: Path, data: Path, rows: int = 8) -> plt.Figure:
+    """Training images (left) in every camera's style; a framed cell is the image's own camera."""
+    store, styled = ImageStore(data / "train"), np.load(styles / "styled.npy", mmap_mode="r")
+    chosen = np.linspace(0, len(store) - 1, rows).astype(int)
+    figure, axes = _grid(rows, 1 + styled.shape[1], store.images.shape[1:3])
+    for r, row in enumerate(chosen):
+        _show(axes[r][0], store.images[row])
+        for k, camera in enumerate(store.camera_names):
+            _show(axes[r][k + 1], styled[row, k], QUERY if store.camera_labels[row] == k else None)
+            if r == 0:
+                axes[r][k + 1].set_title(f"as camera {camera}", fontsize=7)
+    axes[0][0].set_title("real", fontsize=7)
+    return figure
+
+
+def styles_beside_truth(styles: Path, truth: Path, data: Path, images: int = 4) -> plt.Figure:
+    """Training images (left) in every camera's style: the generator's above, what the camera would really have shown below."""
+    store = ImageStore(data / "train")
+    kinds = {
+        "styled": np.load(styles / "styled.npy", mmap_mode="r"),
+        "true": np.load(truth / "styled.npy", mmap_mode="r"),
+    }
+    chosen = np.linspace(0, len(store) - 1, images).astype(int)
+    figure, axes = _grid(2 * images, 1 + store.num_cameras, store.images.shape[1:3])
+    for r, row in enumerate(chosen):
+        for below, (kind, styled) in enumerate(kinds.items()):
+            line = axes[2 * r + below]
+            _show(line[0], store.images[row])
+            line[0].set_ylabel(kind, fontsize=7)
+            for k in range(store.num_cameras):
+                _show(line[k + 1], styled[row, k], QUERY if store.camera_labels[row] == k else None)
+    for k, camera in enumerate(store.camera_names):
+        axes[0][k + 1].set_title(f"as camera {camera}", fontsize=7)
+    axes[0][0].set_title("real", fontsize=7)
+    return figure
+
+
+def ranked_lists(method: Path, data: Path, queries: int = 8, best: int = 10) -> plt.Figure:
+    """Queries (left) and their nearest gallery images by the protocol, framed green where the person is right, red where wrong."""
+    query, gallery = ImageStore(data / "query"), ImageStore(data / "gallery")
+    features = [np.load(method / f"{split}_features.npy") for split in ("query", "gallery")]
+    chosen = np.linspace(0, len(query) - 1, queries).astype(int)
+    most = min(len(gallery), best + int(np.bincount(gallery.persons.clip(0)).max()))  # some of the nearest do not count
+    _, nearest = retrieval.nearest(retrieval.index(features[1]), features[0][chosen], most)
+    figure, axes = _grid(queries, 1 + best, query.images.shape[1:3])
+    for r, row in enumerate(chosen):
+        _show(axes[r][0], query.images[row], QUERY)
+        axes[r][0].set_ylabel(f"person {query.persons[row]}", fontsize=7)
+        same = [
+            (gallery.persons[n] == query.persons[row], gallery.cameras[n] == query.cameras[row]) for n in nearest[r]
+        ]
+        counted = [(n, person) for n, (person, camera) in zip(nearest[r], same, strict=True) if not (person and camera)]
+        for k, (n, right) in enumerate(counted[:best]):
+            _show(axes[r][k + 1], gallery.images[n], RIGHT if right else WRONG)
+            if r == 0:
+                axes[r][k + 1].set_title(f"rank {k + 1}", fontsize=7)
+    axes[0][0].set_title("query", fontsize=7)
+    return figure
+
+
+def _grid(rows: int, columns: int, size: tuple[int, int]):
+    height, width = size
+    cell = 0.62
+    shape = (columns * cell + 0.6, rows * cell * height / width + 0.4)
+    figure, axes = plt.subplots(rows, columns, figsize=shape, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        for side in axis.spines.values():
+            side.set_visible(False)
+    return figure, axes
+
+
+def _show(axis, image, frame: str | None = None) -> None:
+    if image is None:
+        return
+    axis.imshow(image, interpolation="nearest")  # the pixels as they are
+    for side in axis.spines.values():
+        side.set(visible=frame is not None, color=frame or "none", linewidth=2.5)

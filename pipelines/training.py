@@ -1,0 +1,154 @@
+"""The trained stages' work, from a plain job (cache.job) to the files in its .part folder: the generator and the methods.
+
+Runs in every worker of the training group, or in the command's own process. Knows no ray, no mlflow, no hydra.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines import cache
+from pipelines.build import build, resolve
+from pipelines.files import load_weights, reporter, save_array, save_weights
+from reid_da import checkpoint, distributed, loop, sampling
+from reid_da.adabn import reestimate
+from reid_da.augment import normalise
+from reid_da.batches import method_batches, translation_batches
+from reid_da.images import ImageStore
+from reid_da.learner import Learner
+from reid_da.ranking import evaluate
+from reid_da.retrieval import embed
+
+
+def train(job: dict, report: Callable | None = None) -> None:
+    """One trained stage, on every rank of the group; a finished one is passed over, an unfinished one goes on.
+
+    Args:
+        report: called as the loop's report, beside the folder's metrics.jsonl.
+    """
+    with cache.writing(job) if distributed.rank() == 0 else nullcontext():
+        if distributed.broadcast(Path(job["folder"]).is_dir()):
+            return
+        torch.set_num_threads(job["threads"])
+        torch.manual_seed(sampling.generator(job["settings"]["seed"], "weights").initial_seed())
+        _generator(job, report) if job["name"] == "generator" else _method(job, report)
+        if distributed.rank() == 0:
+            cache.finish(job)
+            checkpoint.remove(job["folder"])  # not before: killed in between, a .part without it would start again
+        distributed.broadcast(None)  # nobody goes on before the folder is in place
+
+
+def _generator(job: dict, report) -> None:
+    settings, device = job["settings"], distributed.device()
+    store = ImageStore(Path(job["inputs"]["target"]) / "train")
+    height, width = store.images.shape[1:3]
+    generator = build(settings["generator"], store.num_cameras)
+    if hasattr(generator, "measure"):  # the colour-affine one starts from the cameras' colour statistics
+        generator.measure(store.images, torch.from_numpy(store.camera_labels))
+    generator.to(device)
+    discriminator = build(settings["discriminator"], store.num_cameras, height, width).to(device)
+    steps = num_steps(settings, len(store) // settings["batch"])
+    average = distributed.average_gradients
+    learner = build(settings["training"], generator, discriminator, steps=steps, average_gradients=average)
+    batches = translation_batches(store, settings["batch"], seed=settings["seed"], device=device, part=settings["crop"])
+    loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job, report), **_rhythm(steps))
+    if distributed.rank() == 0:
+        save_weights(Path(job["part"]) / "generator.pt", generator)
+
+
+def _method(job: dict, report) -> None:
+    settings, device = job["settings"], distributed.device()
+    block = settings["method"]
+    labelled = ImageStore(Path(job["inputs"][block.get("labels", "source")]) / "train")
+    own = {k: v for k, v in block.items() if k not in TRAINING}
+    backbone = build({k: v for k, v in settings["backbone"].items() if k != "weights_file"})
+    method = build(own, backbone, num_persons=labelled.num_persons)
+    if "trained" in job["inputs"]:
+        method.load_state_dict(load_weights(Path(job["inputs"]["trained"]) / "model.pt"))
+    if "start" in job["inputs"]:
+        method.start_from(load_weights(Path(job["inputs"]["start"]) / "model.pt"))
+    method = distributed.global_batchnorm(method).to(device)
+    if "optimiser" in block:
+        _fit(method, labelled, job, report)
+    trained = time.perf_counter()
+    if block.get("bn") == "target":
+        reestimate(method, ImageStore(Path(job["inputs"]["target"]) / "train"), device=device)
+    if job["name"] != "pretrain":
+        result = {role: _evaluate(method, Path(job["inputs"][role]), job, role) for role in ("target", "source")}
+        result["seconds"] = _training_seconds(Path(job["part"])) + time.perf_counter() - trained
+    if distributed.rank() == 0:
+        save_weights(Path(job["part"]) / "model.pt", method)
+        if job["name"] != "pretrain":
+            cache.write_json(Path(job["part"]) / "result.json", result)
+
+
+def _fit(method, labelled: ImageStore, job: dict, report) -> None:
+    settings, inputs, device = job["settings"], job["inputs"], distributed.device()
+    block, seed = settings["method"], settings["seed"]
+    wanted = {"target": ImageStore(Path(inputs["target"]) / "train")} if "target" in needs(block) else {}
+    if "styles" in inputs:
+        wanted["styles"] = np.load(Path(inputs["styles"]) / "styled.npy", mmap_mode="r")
+    images_per_step = block.get("batch") or block["persons"] * block["images_per_person"]
+    steps = num_steps(block, len(labelled) // images_per_step)
+    learner = Learner(method, partial(build, block["optimiser"]), partial(build, block["schedule"]), steps)
+    batches = method_batches(method.streams(labelled, seed, **wanted), seed=seed, device=device)
+    loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job, report), **_rhythm(steps))
+
+
+# Of a method's block, but not its constructor's.
+TRAINING = ("steps", "epochs", "start", "optimiser", "schedule", "labels", "bn", "jitter")
+
+
+def needs(block: dict) -> tuple[str, ...]:
+    """Inputs beside the source that the method's training takes with these options: of "target" and "styles"."""
+    options = {k: v for k, v in block.items() if k != "_target_"}
+    return resolve(block["_target_"]).inputs(**options)
+
+
+def num_steps(block: dict, steps_per_epoch: int) -> int:
+    """`steps`, or `epochs` times the steps of one epoch."""
+    return block["steps"] if block["steps"] is not None else block["epochs"] * steps_per_epoch
+
+
+def _training_seconds(part: Path) -> float:
+    """Time of all training steps, those before a restart included."""
+    seconds, last = 0.0, 0
+    for line in (part / "metrics.jsonl").read_text().splitlines() if (part / "metrics.jsonl").exists() else []:
+        entry = json.loads(line)
+        seconds, last = seconds + entry["seconds_per_step"] * (entry["step"] - last), entry["step"]
+    return seconds
+
+
+def _rhythm(steps: int) -> dict[str, int]:
+    """Reports 30 to 100 times a training; checkpoints ten times, but at least every 1000 steps."""
+    return {"report_every": min(100, max(1, steps // 30)), "checkpoint_every": min(1000, max(10, steps // 10))}
+
+
+def _evaluate(method, data: Path, job: dict, role: str) -> dict:
+    """Embed query and gallery, each rank its part, and score them; rank 0 keeps the target's features for the views."""
+    distributed.assert_equal(dict(method.named_buffers()))
+    stores, features = {}, {}
+    for split in ("query", "gallery"):
+        store = stores[split] = ImageStore(data / split)
+        rows = np.array_split(np.arange(len(store)), distributed.world())[distributed.rank()]
+        features[split] = distributed.gather_uneven(
+            embed(method, store, normalise, rows=rows, device=distributed.device())
+        )
+    sides = [(features[s], stores[s].persons, stores[s].cameras) for s in ("query", "gallery")]
+    metrics = evaluate(*sides[0], *sides[1])
+    if role == "target" and distributed.rank() == 0:
+        for split, rows in features.items():
+            save_array(Path(job["part"]) / f"{split}_features.npy", rows.cpu().numpy())
+    return {
+        **{f"rank{k}": float(metrics.cmc[k - 1]) for k in (1, 5, 10, 20)},
+        "mAP": metrics.mAP,
+        "mAP_trapezoid": metrics.mAP_trapezoid,
+        "num_valid_queries": metrics.num_valid_queries,
+        "cmc": [float(value) for value in metrics.cmc[:50]],
+    }
