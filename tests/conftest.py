@@ -1,6 +1,7 @@
 """What all tests share: one thread, so that digits repeat, and a small drawn world, decoded once."""
 
 import pytest
+import started
 import tiny
 import torch
 
@@ -12,6 +13,15 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> tiny.World:
     return tiny.draw_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """work_dir of a small run that nothing befell: what every killed one has to end like."""
+    work_dir = tmp_path_factory.mktemp("undisturbed") / "work"
+    with started.Started(work_dir) as command:
+        assert command.end() == 0, command.said()
+    return work_dir
 
 
 @pytest.fixture

@@ -8,19 +8,11 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+from started import TINY
 
-from pipelines import cluster, command, stages
+from pipelines import cluster, options, stages
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = [
-    "source=market",
-    "target=duke",
-    "cluster.cpus_per_worker=1",
-    "data.world.train_persons=30",
-    "data.world.test_persons=6",
-    "gan.steps=4",
-    *(f"{name}.steps=4" for name in ("pretrain", "baseline", "hhl", "arn")),
-]
 pytestmark = pytest.mark.slow
 
 
@@ -143,7 +135,7 @@ def test_a_view_that_was_lost_is_made_again_from_the_folders(local):
 
 def test_one_process_gives_the_digits_of_one_ray_worker(local, tmp_path):
     work_dir, _ = local
-    settings = command.compose([*TINY, "cluster=inline", f"work_dir={tmp_path}"])
+    settings = options.compose([*TINY, "cluster=inline", f"work_dir={tmp_path}"])
     with cluster.connect(settings) as launch:
         results = stages.run(settings, launch)
     for row in rows(work_dir):
@@ -161,9 +153,10 @@ def test_two_workers_run_whole_and_agree(local, tmp_path):
         assert len(one) == len(two) == 4
         for step, (alone, shared) in enumerate(zip(one, two, strict=True)):
             assert alone.keys() == shared.keys()
+            place = step if method in ("pretrain", "generator") else min(step + 1, 3)  # after pretrain's own steps
             for name, value in alone.items():  # rounding grows with every step of Adam
                 assert shared[name] == pytest.approx(
-                    value, rel=(1e-3, 0.02, 0.05, 0.1)[step], abs=0.02 * step + 1e-4
+                    value, rel=(1e-3, 0.02, 0.05, 0.1)[place], abs=0.02 * place + 1e-4
                 ), (method, name, step)
 
 

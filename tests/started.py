@@ -1,0 +1,117 @@
+"""Commands that tests start, watch and kill: processes of their own, and what they leave."""
+
+import csv
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# The whole job, made small; and a shorter one that comes to checkpoints.
+TINY = [
+    "source=market",
+    "target=duke",
+    "cluster.cpus_per_worker=1",
+    "data.world.train_persons=30",
+    "data.world.test_persons=6",
+    "gan.steps=4",
+    *(f"{name}.steps=4" for name in ("pretrain", "baseline", "hhl", "arn")),
+]
+OPTIONS = [*TINY, "methods=[hhl]", "gan.steps=60", "hhl.steps=16"]
+
+
+class Started:
+    """pipelines/run.py in a session of its own, its output in a file; ended with everything that it started.
+
+    Args:
+        at: a signal that it sends itself, and when (tests/kill_at.py); None: run.py as it is.
+        log: folder of the output; where work_dir lies, unless told.
+    """
+
+    def __init__(
+        self,
+        work_dir: Path,
+        *more: str,
+        at: tuple[str, str] | None = ("SIGKILL", "never"),
+        log: Path | None = None,
+    ):
+        self.log = (log or work_dir.parent) / f"{time.monotonic_ns()}.log"
+        self.mark = f"STARTED_BY_TEST={self.log}"
+        program = [ROOT / "tests" / "kill_at.py", *at] if at else [ROOT / "pipelines" / "run.py"]
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, *OPTIONS, "cluster=inline", *more, f"work_dir={work_dir}"],
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                env=os.environ | dict([self.mark.split("=", 1)]),
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> "Started":
+        return self
+
+    def __exit__(self, *error) -> None:
+        while family := self.family():
+            for pid in family:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def end(self, timeout: float = 300) -> int:
+        """Its exit code; -9 for SIGKILL."""
+        return self.process.wait(timeout)
+
+    def said(self) -> str:
+        """What stands on the screen in the end, progress bars aside."""
+        lines = re.split(r"[\r\n]+", self.log.read_text())
+        return "\n".join(line.strip() for line in lines if line.strip() and "it/s]" not in line)
+
+    def family(self, named: str = "") -> list[int]:
+        """Ids of the living processes that came from it, Ray's included: they inherit its environment."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found += [int(folder.name)] if named in (folder / "cmdline").read_text() else []
+            except OSError:  # it ended meanwhile, or is another user's
+                pass
+        return found
+
+
+def until(happened, timeout: float = 180):
+    """Wait until happened() is true, and give it back."""
+    last = time.monotonic() + timeout
+    while not (value := happened()):
+        assert time.monotonic() < last, "it never came"
+        time.sleep(0.02)
+    return value
+
+
+def reports(work_dir: Path, stage: str) -> int:
+    """Lines of progress of the stage in the making."""
+    return sum(len(path.read_text().splitlines()) for path in (work_dir / "cache" / stage).glob("*.part/metrics.jsonl"))
+
+
+def rows(work_dir: Path) -> list[dict]:
+    """results.csv without what differs from run to run."""
+    with open(work_dir / "results.csv", newline="") as file:
+        return [
+            {name: value for name, value in row.items() if name not in ("seconds", "mlflow_run_id")}
+            for row in csv.DictReader(file)
+        ]
+
+
+def statuses(work_dir: Path) -> set[str]:
+    """Of MLflow's runs; and no metric is there twice, no run either."""
+    with closing(sqlite3.connect(work_dir / "mlflow.db")) as store:
+        doubled = "SELECT run_uuid, key, step FROM metrics GROUP BY run_uuid, key, step HAVING COUNT(*) > 1"
+        assert store.execute(doubled).fetchall() == []
+        doubled = "SELECT value FROM tags WHERE key = 'hash' GROUP BY value HAVING COUNT(*) > 1"
+        assert store.execute(doubled).fetchall() == []
+        return {status for (status,) in store.execute("SELECT status FROM runs")}

@@ -1,0 +1,52 @@
+"""Killed at any moment and started again, the command ends with the digits of an undisturbed run."""
+
+import json
+import os
+import signal
+
+import kill_at
+import pytest
+from started import Started, reports, rows, statuses, until
+
+pytestmark = pytest.mark.slow
+
+
+def curves(work_dir) -> dict[str, list]:
+    """Every stage's metrics.jsonl, but for the times."""
+    found = {}
+    for path in (work_dir / "cache").glob("*/*/metrics.jsonl"):
+        if path.parent.parent.name == "styles":  # counts shards, whose size kill_at.py changes in its own process alone
+            continue
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        name = str(path.parent.relative_to(work_dir))
+        found[name] = [{k: v for k, v in line.items() if k != "seconds_per_step"} for line in lines]
+    return found
+
+
+def is_whole(work_dir, undisturbed) -> None:
+    """Same digits, nothing twice, nothing left over."""
+    assert rows(work_dir) == rows(undisturbed)
+    assert curves(work_dir) == curves(undisturbed)
+    assert statuses(work_dir) == {"FINISHED"}
+    left = [path for path in (work_dir / "cache").rglob("*") if path.suffix in (".part", ".old", ".tmp")]
+    assert left == []
+
+
+def test_killed_at_every_moment_in_turn(undisturbed, tmp_path):
+    """One run, killed at each moment and started again, so that each start meets what all those before have left."""
+    work_dir = tmp_path / "work"
+    for moment in kill_at.MOMENTS:
+        with Started(work_dir, at=("SIGKILL", moment)) as command:
+            assert command.end() == (0 if moment == "never" else -signal.SIGKILL), f"{moment}: {command.said()}"
+    is_whole(work_dir, undisturbed)
+
+
+def test_a_worker_alone_is_killed_under_ray(undisturbed, tmp_path):
+    """Train mends it by itself."""
+    work_dir = tmp_path / "work"
+    with Started(work_dir, "cluster=local") as command:
+        until(lambda: reports(work_dir, "generator") > 10)
+        (worker,) = command.family("RayTrainWorker")
+        os.kill(worker, signal.SIGKILL)
+        assert command.end() == 0, command.said()
+    is_whole(work_dir, undisturbed)
