@@ -10,10 +10,11 @@ import logging
 import os
 import threading
 import time
+import uuid
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
-from pipelines import logged
+from pipelines import cache, logged
 from pipelines.cache import Stage, free, held
 
 EXPERIMENT = "reid-da"
@@ -41,7 +42,10 @@ class Tracking:
         self.settings, self.screen, self.ranked_lists = settings, screen, ranked_lists
         self.work_dir = Path(settings["work_dir"]).absolute()
         self.uri = settings["tracking"]["uri"] or f"sqlite:///{self.work_dir / 'mlflow.db'}"
+        self.owner = self._owner()
         with nullcontext() if settings["tracking"]["uri"] else self.alone():
+            if not settings["tracking"]["uri"]:
+                _make_store(self.work_dir / "mlflow.db")
             self.client = MlflowClient(self.uri)
             self.experiment = self._experiment()
         self.runs: dict[str, str] = {}
@@ -80,12 +84,22 @@ class Tracking:
         """One command of the work_dir at a time: two would both make the store's tables, or log what both found missing."""
         return held(self.work_dir / "mlflow.lock")
 
+    def _owner(self) -> str:
+        """A name for the work_dir that moves with it: a store may hold the runs of many, and each keeps to its own."""
+        path = self._folder("") / "owner"
+        with held(f"{path}.lock"):
+            if not path.exists():
+                cache.write_json(path, uuid.uuid4().hex)
+        return json.loads(path.read_text())
+
+    def _mine(self, condition: str, **options):
+        return self.client.search_runs([self.experiment], f"{condition} and tags.work_dir = '{self.owner}'", **options)
+
     def _folder(self, stage: str) -> Path:
         return self.work_dir / "cache" / stage
 
     def _open(self) -> None:
-        if not self.settings["tracking"]["uri"]:  # in a store of many, other work_dirs' runs are not ours to judge
-            self._close_the_dead()
+        self._close_the_dead()
         self.pipeline = self._run(self.key, self.name, self.tags, logged.flat(self.settings, ""))
         self.client.log_dict(self.pipeline, self.settings, "settings.json")
 
@@ -94,9 +108,9 @@ class Tracking:
 
         Somebody works on it while a lock that begins with its hash is held: a stage's own, or one per command and process.
         """
-        for run in self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'"):
+        for run in self._mine("attributes.status = 'RUNNING'"):
             tags = run.data.tags
-            if "hash" in tags and all(map(free, self._folder(tags["stage"]).glob(f"{tags['hash']}*.lock"))):
+            if all(map(free, self._folder(tags["stage"]).glob(f"{tags['hash']}*.lock"))):
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def begin(self, stages: list[Stage]) -> None:
@@ -176,18 +190,18 @@ class Tracking:
         from mlflow.exceptions import MlflowException
 
         try:
-            for run in self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'"):
+            for run in self._mine("attributes.status = 'RUNNING'"):
                 if run.data.tags.get("hash") in self.taken:
                     self.client.set_terminated(run.info.run_id, status)
         except MlflowException:  # the error that ended the run may be MLflow's own, and is the one to tell
             self.screen.say("MLflow's runs could not be closed; the next command takes them up")
 
     def run_ids(self) -> dict[str, str]:
-        """Stage hash -> id of its run, of all stages in the store."""
+        """Stage hash -> id of its run, of all stages of the work_dir."""
         found, token = {}, None
         while True:
-            page = self.client.search_runs([self.experiment], max_results=1000, page_token=token)
-            found |= {run.data.tags["hash"]: run.info.run_id for run in page if "hash" in run.data.tags}
+            page = self._mine("attributes.status != ''", max_results=1000, page_token=token)
+            found |= {run.data.tags["hash"]: run.info.run_id for run in page}
             token = page.token
             if not token:
                 return found
@@ -201,7 +215,7 @@ class Tracking:
 
     def _forget_finished(self, stage: Stage) -> None:
         """A stage that is made again, by force, gets a new run."""
-        for run in self.client.search_runs([self.experiment], f"tags.hash = '{stage.hash}'"):
+        for run in self._mine(f"tags.hash = '{stage.hash}'"):
             if run.info.status == "FINISHED":
                 self.client.delete_run(run.info.run_id)
                 self.runs.pop(stage.hash, None)
@@ -220,13 +234,13 @@ class Tracking:
         from mlflow.entities import Param
 
         self.taken.add(key)  # first, or a run that Ctrl-C meets in the making would stay RUNNING
-        found = self.client.search_runs([self.experiment], f"tags.hash = '{key}'", max_results=1)
+        found = self._mine(f"tags.hash = '{key}'", max_results=1)
         if found:
             run = found[0]
             if run.info.status != "FINISHED":
                 self.client.update_run(run.info.run_id, status="RUNNING")
         else:
-            tags = {**tags, "mlflow.source.name": self.source, **logged.commit()}
+            tags = {**tags, "work_dir": self.owner, "mlflow.source.name": self.source, **logged.commit()}
             run = self.client.create_run(self.experiment, tags=tags, run_name=name)
         values = [Param(key, str(value)) for key, value in params.items() if key not in run.data.params]
         for start in range(0, len(values), 100):
@@ -234,10 +248,13 @@ class Tracking:
         return run.info.run_id
 
     def _log(self, run: str, numbers: dict[str, float]) -> None:
+        """Results, as the run's last values: one that has changed, since a stage was made again, takes the next step."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        self._log_missing(run, [Metric(name, value, now, 0) for name, value in numbers.items()])
+        now, there = int(time.time() * 1000), self.client.get_run(run).data.metrics
+        new = {name: value for name, value in numbers.items() if there.get(name) != value}
+        steps = {n: max(m.step for m in self.client.get_metric_history(run, n)) + 1 for n in new if n in there}
+        self._log_missing(run, [Metric(name, value, now, steps.get(name, 0)) for name, value in new.items()])
 
     def _log_missing(self, run: str, metrics: list) -> None:
         there = self.logged.setdefault(run, set())
@@ -247,3 +264,16 @@ class Tracking:
         for start in range(0, len(new), 1000):
             self.client.log_batch(run, metrics=new[start : start + 1000])
         there |= {(metric.key, metric.step) for metric in new}
+
+
+def _make_store(path: Path) -> None:
+    """Make the database whole or not at all: MLflow cannot mend one that a kill left in the middle of its migrations."""
+    if path.exists():
+        return
+    from mlflow.tracking import MlflowClient
+
+    new = path.with_name(f"{path.name}.tmp")
+    for half in path.parent.glob(f"{new.name}*"):
+        half.unlink()
+    MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+    os.replace(new, path)

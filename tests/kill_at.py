@@ -18,6 +18,7 @@ from sqlalchemy.event import listen
 ROOT = Path(__file__).resolve().parents[1]
 # Name -> event, pattern of its arguments, how often until then. In the order in which a run comes to them.
 MOMENTS = {
+    "MLflow's tables in the making": ("sqlite", "CREATE TABLE datasets", 1),
     "drawing": ("open", r"data/\w+\.part/drawn/.*\.jpg", 100),
     "decoding": ("os.rename", r"data/\w+\.part/query/images\.npy'", 1),
     "a checkpoint": ("os.rename", r"generator/\w+\.part/checkpoint\.pt\.tmp", 1),

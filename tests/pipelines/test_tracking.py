@@ -1,5 +1,7 @@
 """MLflow as a view: what a killed command left open is closed by the next one, unless somebody still works on it."""
 
+import pytest
+
 from pipelines import cache, options
 from pipelines.cache import Stage
 from pipelines.progress import Screen
@@ -20,3 +22,39 @@ def test_what_a_killed_command_left_running_is_closed(tmp_path):
             assert track.client.get_run(killed.pipeline).info.status == "KILLED"
             assert track.client.get_run(track.pipeline).info.status == "RUNNING"
             track.finish({}, [], [])
+
+
+@pytest.fixture
+def track(tmp_path):
+    """track(work_dir, stages): the tracking of one command, in a store that all share."""
+
+    def start(name: str, *stages: Stage) -> Tracking:
+        uri = f"tracking.uri=sqlite:///{tmp_path / 'shared.db'}"
+        settings = options.compose(["source=market", "target=duke", f"work_dir={tmp_path / name}", uri])
+        return Tracking(settings, stages, Screen(tmp_path / name))
+
+    return start
+
+
+def test_each_work_dir_keeps_to_its_own_runs_in_a_shared_store(track):
+    stage = Stage("baseline", "baseline", {"method": {}, "backbone": {}, "seed": 0})
+    with track("one", stage) as one:
+        mine = one._stage_run(stage)
+        one.client.set_terminated(mine, "FINISHED")
+        with track("two", stage) as two:
+            two._forget_finished(stage)
+            assert two._stage_run(stage) != mine
+            assert one.client.get_run(mine).info.lifecycle_stage == "active"
+            assert two.run_ids()[stage.hash] != one.run_ids()[stage.hash] == mine
+            two.finish({}, [], [])
+        one.finish({}, [], [])
+
+
+def test_a_result_that_changed_is_the_runs_last_value_and_none_is_there_twice(track):
+    with track("one") as one:
+        for value in (0.1, 0.1, 0.9):
+            one.finish({"baseline/mAP": value}, [], [])
+        run = one.client.get_run(one.pipeline)
+        history = one.client.get_metric_history(one.pipeline, "baseline/mAP")
+    assert run.data.metrics == {"baseline/mAP": 0.9}
+    assert [(m.step, m.value) for m in history] == [(0, 0.1), (1, 0.9)]
