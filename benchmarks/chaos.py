@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from started import OPTIONS, Started, rows, statuses  # noqa: E402
+from started import OPTIONS, Started, left_over, rows, statuses  # noqa: E402
 
 
 def undisturbed(work_dir: Path, cluster: str) -> float:
@@ -45,8 +45,8 @@ def killed(work_dir: Path, cluster: str, after: float) -> str:
 
 def whole(work_dir: Path, reference: Path) -> bool:
     """Whether the started-again run has ended like the undisturbed one."""
-    left = [path for path in (work_dir / "cache").rglob("*") if path.suffix in (".part", ".old", ".tmp")]
-    return rows(work_dir) == rows(reference) and statuses(work_dir) == {"FINISHED"} and not left
+    same = rows(work_dir) == rows(reference)
+    return same and statuses(work_dir) == {"FINISHED"} and not left_over(work_dir)
 
 
 def main() -> None:

@@ -115,3 +115,8 @@ def statuses(work_dir: Path) -> set[str]:
         doubled = "SELECT value FROM tags WHERE key = 'hash' GROUP BY value HAVING COUNT(*) > 1"
         assert store.execute(doubled).fetchall() == []
         return {status for (status,) in store.execute("SELECT status FROM runs")}
+
+
+def left_over(work_dir: Path) -> list[Path]:
+    """What a whole run leaves none of in its cache."""
+    return [path for path in (work_dir / "cache").rglob("*") if path.suffix in (".part", ".old", ".tmp")]

@@ -6,7 +6,7 @@ import signal
 
 import kill_at
 import pytest
-from started import Started, reports, rows, statuses, until
+from started import Started, left_over, reports, rows, statuses, until
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +28,7 @@ def is_whole(work_dir, undisturbed) -> None:
     assert rows(work_dir) == rows(undisturbed)
     assert curves(work_dir) == curves(undisturbed)
     assert statuses(work_dir) == {"FINISHED"}
-    left = [path for path in (work_dir / "cache").rglob("*") if path.suffix in (".part", ".old", ".tmp")]
-    assert left == []
+    assert left_over(work_dir) == []
 
 
 def test_killed_at_every_moment_in_turn(undisturbed, tmp_path):
@@ -49,4 +48,18 @@ def test_a_worker_alone_is_killed_under_ray(undisturbed, tmp_path):
         (worker,) = command.family("RayTrainWorker")
         os.kill(worker, signal.SIGKILL)
         assert command.end() == 0, command.said()
+    is_whole(work_dir, undisturbed)
+
+
+def test_the_orphans_of_a_killed_driver_do_not_keep_the_next_run_from_starting(undisturbed, tmp_path):
+    """Ray's processes and the training worker outlive the command by a moment, in which the next one begins."""
+    work_dir = tmp_path / "work"
+    with Started(work_dir, "cluster=local") as command:
+        until(lambda: reports(work_dir, "generator") > 10)
+        command.process.kill()
+        command.process.wait()
+        assert command.family(), "no orphan is left: this shows nothing"
+        with Started(work_dir, "cluster=local") as again:
+            assert again.end() == 0, again.said()
+        until(lambda: not command.family(), 60)
     is_whole(work_dir, undisturbed)
