@@ -32,7 +32,9 @@ def controls(name: str, labels: dict[str, str], every: dict[str, dict[str, dict[
         labels: row -> what it is called, from top to bottom. every: direction -> row -> seed -> mAP in 0..1.
     """
     shape = (1.6 + 4.2 * len(every), 1.3 + 0.34 * len(labels))
-    figure, axes = plt.subplots(1, len(every), figsize=shape, sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(every), figsize=shape, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
     places = np.arange(len(labels))[::-1]
     for axis, (direction, rows) in zip(axes[0], every.items(), strict=True):
         for place, row in zip(places, labels, strict=True):
@@ -48,9 +50,9 @@ def controls(name: str, labels: dict[str, str], every: dict[str, dict[str, dict[
                 max(values.mean() + deviation, values.max()) + 1, place, f"{values.mean():.1f}", va="center", size=8
             )
         axis.set(yticks=places, yticklabels=labels.values(), xlabel="mAP on the target (%)")
-        axis.set_xlim(0, 1.15 * axis.get_xlim()[1])
         axis.set_title(direction.replace("-", " -> "))
         axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_xlim(0, 1.15 * axes[0][0].get_xlim()[1])  # of all panels: bars are compared across them
     figure.suptitle(name, fontsize=9)
     return figure
 

@@ -6,6 +6,7 @@
                  |      |      +-- styles <-- data target
                  |      +-> measures <-- judge: a pretrain on the target's labels
                  +-> styles copies, jitter, redrawn: no generator
+    style_retrieval, in sweeps: a method, the generator, data target
 
 A stage is made from its inputs and settings alone, which its hash takes in.
 """
@@ -18,31 +19,37 @@ from pipelines.data_stage import data_stage, origin
 from reid_da.sampling import share
 
 # Raised when a stage's code changes what it makes from the same settings.
-VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 1, "method": 1}
+VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 1, "style_retrieval": 1, "method": 1}
 
 
-def plan(settings: dict, num_workers: int = 1) -> list[Stage]:
+def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = None) -> list[Stage]:
     """All stages of a run, inputs first. Reads the data sets' folders, computes nothing else.
 
     Args:
-        num_workers: training workers, which must be able to share every batch equally.
+        num_workers: training workers, which must be able to share every batch equally. data: what `data_stages` gave, for one
+            of many plans of the same data.
     Raises:
         ValueError: what is wrong with the settings or the data, before anything is written.
     """
-    source, target = (data_stage(settings, role, VERSIONS["data"]) for role in ("source", "target"))
-    if source.hash == target.hash:
-        raise ValueError(
-            f"source and target are the same data ({settings['source']['name']}); choose two data sets, or give one "
-            "of them a root of its own with target.root=/path"
-        )
+    data = data or data_stages(settings)
     check_sizes(settings, num_workers)
-    data = {"source": source, "target": target}
-    graph: list[Stage] = [source, target]
+    graph: list[Stage] = list(data.values())
     for method in settings["methods"]:
         graph += with_inputs(_method_stage(method, settings, data))
     order = ("data", "generator", "styles")  # then methods, as they were asked for
     graph.sort(key=lambda stage: order.index(stage.name) if stage.name in order else len(order))
     return list({stage.hash: stage for stage in graph}.values())
+
+
+def data_stages(settings: dict) -> dict[str, Stage]:
+    """The stages of source and target. On disk every image's size and time are asked for."""
+    data = {role: data_stage(settings, role, VERSIONS["data"]) for role in ("source", "target")}
+    if data["source"].hash == data["target"].hash:
+        raise ValueError(
+            f"source and target are the same data ({settings['source']['name']}); choose two data sets, or give one "
+            "of them a root of its own with target.root=/path"
+        )
+    return data
 
 
 def with_inputs(stage: Stage) -> list[Stage]:
@@ -109,9 +116,8 @@ def _check_length(name: str, block: dict) -> None:
             raise ValueError(f"{name}.{key} is {value}; expected at least 1")
 
 
-def measures(settings: dict) -> list[Stage]:
+def measures(settings: dict, data: dict[str, Stage]) -> list[Stage]:
     """How good the generator's styles are: a stage, and what it is made from. Its judge of persons has the target's labels."""
-    data = {role: data_stage(settings, role, VERSIONS["data"]) for role in ("source", "target")}
     block = settings["measures"]["method"]
     build.check(block, besides=training.TRAINING)
     _check_length("measures.method", block)
@@ -120,6 +126,14 @@ def measures(settings: dict) -> list[Stage]:
     inputs = {"target": data["target"], "generator": styles.inputs["generator"], "judge": judge}
     about = _about(settings) | {"variant": settings.get("variants", {}).get("hhl", "default")}
     return with_inputs(Stage("measures", "measures", settings["measures"], inputs, VERSIONS["measures"], about))
+
+
+def style_retrieval(settings: dict, method: Stage) -> Stage:
+    """Does the trained method find the originals of styled images, which asks for no label? (reid_da.style_measures)"""
+    target = method.inputs["target"]
+    generator = _styles_stage(settings["hhl"] | {"styles": "generator"}, settings, target).inputs["generator"]
+    inputs = {"method": method, "target": target, "generator": generator}
+    return Stage("style_retrieval", "style retrieval", {}, inputs, VERSIONS["style_retrieval"], dict(method.about))
 
 
 def _styles(block: dict) -> str | None:
@@ -150,9 +164,11 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
     block, backbone = settings[name], _backbone(settings)
     labels = labels or block.get("labels", "source")
     own = {k: v for k, v in block.items() if k != "start"}
-    if "labels" in own:
+    variant = settings.get("variants", {}).get(name, "default")
+    if "labels" in own and labels != own["labels"]:
         own["labels"] = labels
-    about = _about(settings) | {"method": name, "variant": settings.get("variants", {}).get(name, "default")}
+        variant = f"{variant} {name}.labels={labels}".removeprefix("default ")
+    about = _about(settings) | {"method": name, "variant": variant}
     if name == "pretrain":  # knows nothing of the other data set, and serves both directions
         inputs = {"source": data[labels]}
         about = {k: v for k, v in about.items() if k != "target"} | {"source": data[labels].about["dataset"]}

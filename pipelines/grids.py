@@ -47,21 +47,32 @@ def cells(own: dict, compose: Callable, changed: Callable, num_workers: int) -> 
     found, left_out, measured = [], set(), set()
     bases = {direction: compose(roles(direction)) for direction in own["directions"]}
     for seed in own["seeds"]:
+        seeds = {option: seed for option in own["vary"]}
         for direction, base in bases.items():
+            data = graph.data_stages(changed(base, seeds))
             for name, row in rows.items():
-                if row.get("drawn_only") and origin(base) != "synthetic":
+                if row.get("drawn_only") and "draw" not in data["target"].settings:
                     left_out.add(name)
                     continue
-                seeds = {option: seed for option in own["vary"]}
                 settings = changed(base, {"methods": [row["method"]], **row.get("options", {}), **seeds})
-                plan = graph.plan(settings, num_workers)
+                plan = graph.plan(settings, num_workers, data)
                 new = {stage.hash for stage in plan if stage.name == "generator"} - measured
                 measured |= new
-                measures = graph.measures(settings) if new else []
+                measures = graph.measures(settings, data) if new else []
                 found.append(Cell(name, direction, seed, settings, plan, measures))
     if not found:
         raise ValueError(f"no row is left: {', '.join(left_out)} need drawn data; choose others with rows=[...]")
+    if len(own["seeds"]) > 1 and not any(_varies(found, one) for one in found):
+        raise ValueError(
+            f"vary={own['vary']} changes nothing here: every row would be the same training {len(own['seeds'])} times"
+        )
     return found, [name for name in rows if name in left_out]
+
+
+def _varies(cells: list[Cell], one: Cell) -> bool:
+    """Whether the row's training is another one with another seed."""
+    same = [cell for cell in cells if (cell.row, cell.direction) == (one.row, one.direction)]
+    return len({cell.stage.hash for cell in same}) == len(same)
 
 
 def check(own: dict) -> None:
@@ -71,6 +82,8 @@ def check(own: dict) -> None:
             raise ValueError(f"{key} is {own[key]}; expected a list such as {key}=[{own[key]}]")
     if not own["seeds"] or not all(isinstance(seed, int) and seed >= 0 for seed in own["seeds"]):
         raise ValueError(f"seeds is {own['seeds']}; expected whole numbers such as seeds=[0,1,2]")
+    if repeated := [seed for seed in own["seeds"] if own["seeds"].count(seed) > 1]:
+        raise ValueError(f"seeds is {own['seeds']}; expected every seed once, found {repeated[0]} more often")
     if not own["vary"] or not all(name in SEEDS for name in own["vary"]):
         raise ValueError(f"vary is {own['vary']}; expected some of {', '.join(SEEDS)}")
     if not own["directions"] or not all(str(one).count("-") == 1 for one in own["directions"]):
@@ -100,12 +113,17 @@ def statistics_of(values: list[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def scores(cells: list[Cell], metric: str) -> dict[str, dict[str, dict[int, float]]]:
-    """direction -> row -> seed -> the metric on the target, of finished cells."""
-    found: dict = {}
+def scores(cells: list[Cell], metric: str, repeated: bool = False) -> dict[str, dict[str, dict[int, float]]]:
+    """direction -> row -> seed -> the metric on the target, of finished cells.
+
+    repeated: a row that another seed leaves the same training (gan.seed where no generator is used) stands there for every
+    seed, as pairs need it; else once, since one training has no deviation.
+    """
+    found, seen = {}, set()
     for cell in cells:
-        work_dir = Path(cell.settings["work_dir"]).absolute()
-        if cell.stage.finished(work_dir):
+        work_dir, key = Path(cell.settings["work_dir"]).absolute(), (cell.row, cell.direction, cell.stage.hash)
+        if cell.stage.finished(work_dir) and (repeated or key not in seen):
+            seen.add(key)
             value = stages.result(cell.stage, cell.settings)["target"][metric]
             found.setdefault(cell.direction, {}).setdefault(cell.row, {})[cell.seed] = value
     return found
@@ -143,7 +161,8 @@ def table(own: dict, cells: list[Cell]) -> str:
     every = {metric: scores(cells, metric) for metric in ("mAP", "rank1")}
     whole = len(own["seeds"])
     rows, directions = _rows(own), [d for d in own["directions"] if d in every["mAP"]]
-    found = {d: differences(own, every["mAP"][d]) for d in directions}
+    pairwise = scores(cells, "mAP", repeated=True)
+    found = {d: differences(own, pairwise[d]) for d in directions}
     pairs = {pair: f"{rows[pair[0]]['label']} - {rows[pair[1]]['label']}" for d in directions[:1] for pair in found[d]}
     width = max(map(len, [row["label"] for row in rows.values()] + list(pairs.values()))) + 2
     lines = [headline(own, cells), " " * width + "".join(f"{d.replace('-', ' -> '):^32}" for d in directions)]
@@ -181,6 +200,8 @@ def headline(own: dict, cells: list[Cell]) -> str:
     text = f"{own['grid']['name']}: {origin(one)} data, recipe {one['recipe']}; {varied}" + (
         f"; {kept}" if kept else ""
     )
+    if one["recipe"] != "quick":
+        text += "; rows trained as published, not for equally many steps"
     text = "; ".join([text, *(one for one in own.get("given", ()) if one.partition("=")[0] not in fixed)])
     return f"{text} (percent, mean +- deviation)"
 
@@ -214,9 +235,7 @@ def write_measures(path: Path, cells: list[Cell]) -> list[Path]:
     for cell in cells:
         if cell.measures and cell.measures[-1].finished(Path(cell.settings["work_dir"]).absolute()):
             about, found = cell.measures[-1].about, stages.result(cell.measures[-1], cell.settings)
-            ratios = {
-                name: "" if found["ratios"][name] is None else f"{found['ratios'][name]:.6f}" for name in MEASURES
-            }
+            ratios = {name: "" if (r := found["ratios"][name]) is None else f"{r:.6f}" for name in MEASURES}
             lines.append({key: about[key] for key in ("target", "data", "recipe", "data_seed", "gan_seed")} | ratios)
     if not lines:
         return []

@@ -4,6 +4,7 @@ python pipelines/reproduce.py grid=controls                                     
 python pipelines/reproduce.py grid=controls seeds=[1,2,3] vary=[seed,data.seed] rows=[source_only,jitter,hhl]
 """
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pipelines import command, options
 
 def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     """Plan all cells, make what is missing, and show it."""
-    from pipelines import cluster, grids, results  # slow to import (torch): Ctrl-C is heeded before
+    from pipelines import cluster, files, grids, results  # slow to import (torch): Ctrl-C is heeded before
     from pipelines.progress import Screen
 
     grids.check(own)
@@ -40,7 +41,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
                 measured = grids.write_measures(path.with_name(f"{path.stem}-styles.csv"), cells)
                 rows = results.write_csv(work_dir, ids)
                 text = path.with_suffix(".txt")
-                text.write_text(grids.table(own, cells) + "\n")
+                files.write_whole(text, io.BytesIO(f"{grids.table(own, cells)}\n".encode()))
                 bars = (grids.headline(own, cells), grids.labels(own), grids.scores(cells, "mAP"))
                 pictures = figures.of_grid(cells, bars, work_dir, path.stem)
                 track.finish(grids.numbers(cells), pictures, [path, text, rows, *measured], whole=not left)
@@ -55,19 +56,21 @@ def _make(own: dict, cells: list, settings: dict, launch, track) -> list[str]:
     """Make the cells, all rows of a direction and seed together, and name those that max_minutes leaves."""
     from pipelines import stages
 
-    began, longest, ended = time.monotonic(), 0.0, set()
-    groups = list(_groups(cells))
+    began, longest, ended, left = time.monotonic(), 0.0, set(), []
+    work_dir, groups = Path(settings["work_dir"]).absolute(), list(_groups(cells))
     for number, (title, group) in enumerate(groups, start=1):
         start = time.monotonic()
-        if own["max_minutes"] and number > 1 and start - began + longest > 60 * own["max_minutes"]:
-            return [title for title, _ in groups[number - 1 :]]
         wanted = [stage for cell in group for stage in (*cell.graph, *cell.measures)]
-        missing = {stage.hash: stage for stage in wanted if stage.hash not in ended}
+        fresh = {stage.hash: stage for stage in wanted if stage.hash not in ended}
+        made = all(stage.finished(work_dir) for stage in fresh.values())
+        if own["max_minutes"] and not made and longest and start - began + longest > 60 * own["max_minutes"]:
+            left.append(title)
+            continue
         track.say(f"{title} ({number} of {len(groups)})")
-        stages.make(list(missing.values()), settings, launch, track)
-        ended |= set(missing)
-        longest = max(longest, time.monotonic() - start)
-    return []
+        stages.make(list(fresh.values()), settings, launch, track)
+        ended |= set(fresh)
+        longest = longest if made else max(longest, time.monotonic() - start)
+    return left
 
 
 def _groups(cells: list) -> Iterator[tuple[str, list]]:
