@@ -15,20 +15,20 @@ from reid_da import distributed
 def reporter(job: dict, also: Callable | None = None) -> Callable:
     """report(done, total, floats, phase): a line in the part's metrics.jsonl, by rank 0, never twice for one step.
 
-    After a restart the lines beyond the checkpoint are taken out again, so that the file reads as one undisturbed run.
+    Gives back what `also`, called after it, gives. After a restart the lines beyond the checkpoint are taken out again, so that
+    the file reads as one undisturbed run.
     """
     path = Path(job["part"]) / "metrics.jsonl"
     state = {"started": False}
 
-    def report(done: int, total: int, floats: dict | None = None, phase: str = "") -> None:
+    def report(done: int, total: int, floats: dict | None = None, phase: str = "") -> bool:
         if distributed.rank() == 0:
             if not state["started"]:
                 _keep_before(path, done, phase)
                 state["started"] = True
             with open(path, "a") as file:
                 file.write(json.dumps({"step": done, "total": total, "phase": phase, **(floats or {})}) + "\n")
-        if also:
-            also(done, total, floats or {})
+        return also(done, total, floats or {}) if also else False
 
     return report
 
@@ -65,3 +65,14 @@ def write_whole(path: Path, buffer: io.BytesIO) -> None:
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def last_line(path: Path) -> dict | None:
+    """The last whole line of a metrics.jsonl, or None."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = [line for line in file.read().split(b"\n")[:-1] if line.startswith(b"{")]
+        return json.loads(lines[-1]) if lines else None
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None

@@ -1,5 +1,6 @@
 """What MLflow is told of stages and commands: their parameters, metrics and tags, as plain values. Knows no mlflow."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -23,6 +24,20 @@ def params(stage: Stage) -> dict[str, object]:
         own = {"data.skip_unreadable": values["skip_unreadable"], **flat(values["images"], "images.")}
         return own | ({"data.seed": draw["seed"], **world} if draw else {"root": values["root"]})
     return flat(values, {"generator": "gan."}.get(stage.name, f"{stage.name}."))
+
+
+def dataset(stage: Stage, work_dir: Path) -> dict[str, str]:
+    """A finished data stage as an MLflow data set: its digest is the stage's hash, its profile the counts."""
+    folder = stage.folder(work_dir)
+    profile = json.loads((folder / "result.json").read_text())["splits"]
+    source = {"uri": stage.settings.get("root") or str(folder / "drawn")}
+    return {
+        "name": f"{stage.about['dataset']} ({stage.about['data']})",
+        "digest": stage.hash,
+        "source_type": "local",
+        "source": json.dumps(source),
+        "profile": json.dumps(profile),
+    }
 
 
 def names(settings: dict) -> dict[str, str]:

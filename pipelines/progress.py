@@ -3,7 +3,6 @@
 It reads the stages' metrics.jsonl, so it works alike for a stage made in this process, by Ray, or on another machine.
 """
 
-import json
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pipelines.cache import Stage
+from pipelines.files import last_line
 
 
 class Screen:
@@ -19,7 +19,8 @@ class Screen:
 
     def __init__(self, work_dir: Path):
         self.work_dir, self.began, self.bars = work_dir, {}, {}
-        self.active: list[Stage] = []
+        self.active: list[list[Stage]] = []  # what is made together, one after the other
+        self.untold: set[str] = set()
         self.lock, self.stop = threading.Lock(), threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
@@ -37,30 +38,40 @@ class Screen:
         with self.lock:
             tqdm.write(line, file=sys.stderr)
 
-    def begin(self, stages: list[Stage]) -> None:
+    def begin(self, stages: list[Stage], tell: bool = True) -> None:
+        """Show bars for the stages and, if `tell`, a line when each is done."""
         with self.lock:
-            self.active = list(stages)
+            self.untold |= set() if tell else {stage.hash for stage in stages}
+            self.active.append(list(stages))
             self.began |= {stage.hash: time.perf_counter() for stage in stages}
 
     def end(self, stage: Stage, reused: bool) -> None:
         with self.lock:
             self._done(stage, reused)
 
+    def leave(self, stages: list[Stage]) -> None:
+        """Look no longer at stages that will not be finished."""
+        with self.lock:
+            for stage in stages:
+                self._drop(stage)
+
     def _watch(self) -> None:
         while not self.stop.wait(0.5):
             with self.lock:
-                for stage in list(self.active):
-                    self._look(stage)
-                    if stage.finished(self.work_dir):
-                        self._done(stage, reused=False)
-                        for later in self.active:  # in a group one stage begins when the one before is done
-                            self.began[later.hash] = time.perf_counter()
+                for group in list(self.active):
+                    for stage in list(group):
+                        self._look(stage)
+                        if stage.finished(self.work_dir):
+                            self._done(stage, reused=False)
+                            for later in group:  # one begins when the one before is done
+                                self.began[later.hash] = time.perf_counter()
 
     def _look(self, stage: Stage) -> None:
         last = last_line(stage.part(self.work_dir) / "metrics.jsonl")
         if not last:
             return
-        title = " ".join(filter(None, (stage.label, last["phase"])))
+        variant = stage.about.get("variant", "default").replace("default", "")
+        title = " ".join(filter(None, (stage.label, variant, last["phase"])))
         shown, bar = self.bars.get(stage.hash, ("", None))
         if shown != title:
             if bar:
@@ -72,22 +83,18 @@ class Screen:
         bar.set_postfix(dict(list(losses.items())[:3]))
 
     def _done(self, stage: Stage, reused: bool) -> None:
-        if not reused and stage not in self.active:
+        if not reused and not any(stage in group for group in self.active):
             return
-        if stage.hash in self.bars:
-            self.bars.pop(stage.hash)[1].close()
         seconds = time.perf_counter() - self.began.get(stage.hash, 0)
         text = "reused" if reused else f"made in {seconds:.0f} s"
-        tqdm.write(f"{stage.label:<14} {text}", file=sys.stderr)
-        self.active = [other for other in self.active if other is not stage]
+        if stage.hash not in self.untold:
+            tqdm.write(f"{stage.label:<14} {text}", file=sys.stderr)
+        self._drop(stage)
 
-
-def last_line(path: Path) -> dict | None:
-    """The last whole line of a metrics.jsonl, or None."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - 4096))
-            lines = [line for line in file.read().split(b"\n")[:-1] if line.startswith(b"{")]
-        return json.loads(lines[-1]) if lines else None
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
+    def _drop(self, stage: Stage) -> None:
+        if stage.hash in self.bars:
+            self.bars.pop(stage.hash)[1].close()
+        for group in self.active:
+            if stage in group:
+                group.remove(stage)
+        self.active = [group for group in self.active if group]

@@ -49,7 +49,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     print(f"{path}; pictures in {work_dir / 'figures'}")
     if left:
         print(f"max_minutes={own['max_minutes']} left {len(left)} of them, the same command goes on: {'; '.join(left)}")
-    print(f"to browse: mlflow ui --backend-store-uri {track.uri}")
+    print(f"to browse: {track.store.how_to_browse()}")
 
 
 def _make(own: dict, cells: list, settings: dict, launch, track) -> list[str]:
@@ -87,4 +87,5 @@ INSTEAD = {
 }
 
 if __name__ == "__main__":
-    command.grid_main(story, "reproduce", INSTEAD)
+    # one process: no start of Ray for each of many short trainings
+    command.many_main(story, "reproduce", INSTEAD, cluster="inline")

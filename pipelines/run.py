@@ -30,7 +30,7 @@ def story(settings: dict) -> None:
     whole = all(stage.about.get("whole") for stage in plan if stage.name == "data")
     print(results.table(found, settings, data_stage.origin(settings), whole))
     print(f"{path}; pictures in {work_dir / 'figures'}")
-    print(f"to browse: mlflow ui --backend-store-uri {track.uri}")
+    print(f"to browse: {track.store.how_to_browse()}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def test_what_a_killed_command_left_running_is_closed(tmp_path):
         cache.start(stage, tmp_path)
     with Screen(tmp_path) as screen:
         killed = Tracking(settings, [dead, alive], screen)
-        killed._open()  # and never closed
+        killed.pipeline = killed.store.run(killed.key, killed.name, killed.tags, {})  # and never closed
         runs = [killed._stage_run(stage) for stage in (dead, alive)]
         with cache.locked([alive], tmp_path, print), Tracking(settings, [alive], screen) as track:
             assert [track.client.get_run(run).info.status for run in runs] == ["KILLED", "RUNNING"]
