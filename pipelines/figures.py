@@ -21,7 +21,7 @@ def of_stage(stage: Stage, work_dir: Path, again: bool = False, ranked: bool = T
     elif stage.name == "styles":
         name = f"{stage.label.replace(' ', '_')}-{stage.about['target']}"
         draw, more = sheets.style_grid, (inputs["target"],)
-    elif stage.name == "measures":
+    elif stage.name == "measures" and "unmeasured" not in (folder / "result.json").read_text():
         name, draw, more = f"style_measures-{stage.about['target']}", charts.style_matrices, ()
     elif ranked and (folder / "query_features.npy").exists():
         name, draw, more = f"ranked_lists-{stage.name}", sheets.ranked_lists, (inputs["target"],)

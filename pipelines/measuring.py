@@ -3,7 +3,6 @@
 Runs in one process. Knows no ray, no mlflow, no hydra.
 """
 
-import json
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,9 @@ import torch
 from gan.translate import translate
 from pipelines import cache
 from pipelines.build import build
-from pipelines.files import load_weights, reporter
+from pipelines.files import reporter
 from pipelines.styling import trained_generator
-from pipelines.training import TRAINING, num_steps
+from pipelines.training import new_method, num_steps, trained_method
 from reid_da import checkpoint, distributed, loop, sampling, style_measures
 from reid_da.augment import normalise
 from reid_da.batches import method_batches
@@ -36,51 +35,41 @@ def measure(job: dict) -> None:
     judge, a trained baseline, pretrain or the like, which tells persons apart.
     result.json: camera, identity, colour (K x K, own camera in rows, null where a camera has no images), camera_real (K),
     identity_real (mAP), cameras (names), ratios of the three, left_out (test images of no person, or of a camera that the
-    training images lack).
+    training images lack); or, where test images cannot be measured, "unmeasured", why, and null ratios: a table needs them not.
     """
     with cache.writing(job):
         if not Path(job["folder"]).is_dir():
-            _measure(job)
+            cache.write_json(Path(job["part"]) / "result.json", _plain(_measure(job)))
+            cache.finish(job)
+            checkpoint.remove(job["folder"])
 
 
-def _measure(job: dict) -> None:
+def _measure(job: dict) -> dict:
+    """What result.json says, with arrays."""
     torch.set_num_threads(job["threads"])
     torch.manual_seed(sampling.generator(job["settings"]["seed"], "weights").initial_seed())
     data, device = Path(job["inputs"]["target"]), distributed.device()
     train = ImageStore(data / "train")
-    query, gallery = (_split(data / name, train.camera_names) for name in ("query", "gallery"))
+    try:
+        query, gallery = (_split(data / name, train.camera_names) for name in ("query", "gallery"))
+    except ValueError as error:
+        return {"unmeasured": str(error), "ratios": dict.fromkeys(("camera", "identity", "colour"))}
     classifier = _camera_classifier(job, train)
-    judge = _judge(Path(job["inputs"]["judge"])).to(device).eval()
+    judge = trained_method(Path(job["inputs"]["judge"])).to(device).eval()
     generator = trained_generator(job["inputs"]["generator"], train.num_cameras, device)
-    result = _measures(query, gallery, train.camera_names, generator, classifier, judge)
-    cache.write_json(Path(job["part"]) / "result.json", _plain(result))
-    cache.finish(job)
-    checkpoint.remove(job["folder"])
+    return _measures(query, gallery, train.camera_names, generator, classifier, judge)
 
 
 def _camera_classifier(job: dict, train: ImageStore):
     """A Baseline that tells cameras in the place of persons; it sees real training images alone."""
     settings, device = job["settings"], distributed.device()
-    method = _build(settings, train.num_cameras).to(device)
+    method = new_method(settings, train.num_cameras).to(device)
     block, store = settings["method"], style_measures.CameraStore(train)
     steps = num_steps(block, len(train) // block["batch"])
     learner = Learner(method, partial(build, block["optimiser"]), partial(build, block["schedule"]), steps)
     batches = method_batches(method.streams(store, settings["seed"]), seed=settings["seed"], device=device)
     loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job), **RHYTHM)
     return method.eval()
-
-
-def _judge(folder: Path):
-    """The trained method of a stage's folder."""
-    weights = load_weights(folder / "model.pt")
-    method = _build(json.loads((folder / "stage.json").read_text())["settings"], len(weights["classifier.weight"]))
-    method.load_state_dict(weights)
-    return method
-
-
-def _build(settings: dict, classes: int):
-    backbone = build({k: v for k, v in settings["backbone"].items() if k != "weights_file"})
-    return build({k: v for k, v in settings["method"].items() if k not in TRAINING}, backbone, num_persons=classes)
 
 
 class Split(NamedTuple):
@@ -102,7 +91,6 @@ def _split(folder: Path, names: np.ndarray) -> Split:
 
 
 def _measures(query: Split, gallery: Split, names: np.ndarray, generator, classifier, judge) -> dict:
-    """What result.json says, with arrays."""
     seen = _look(query, generator, classifier, len(names), judge)
     others = _look(gallery, generator, classifier, len(names))
     own = query.labels[query.rows]

@@ -22,29 +22,30 @@ from reid_da.augment import normalise
 from reid_da.batches import method_batches, translation_batches
 from reid_da.images import ImageStore
 from reid_da.learner import Learner
-from reid_da.ranking import evaluate
+from reid_da.ranking import RankMetrics, evaluate
 from reid_da.retrieval import embed
 
 
-def train(job: dict, report: Callable | None = None) -> None:
+def train(job: dict, watch: Callable | None = None) -> None:
     """One trained stage, on every rank of the group; a finished one is passed over, an unfinished one goes on.
 
     Args:
-        report: called as the loop's report, beside the folder's metrics.jsonl.
+        watch: watch(job, method) gives what is called as the loop's report, beside the folder's metrics.jsonl; where it ends
+            the training, the stage stays unfinished, with a checkpoint.
     """
     with cache.writing(job) if distributed.rank() == 0 else nullcontext():
         if distributed.broadcast(Path(job["folder"]).is_dir()):
             return
         torch.set_num_threads(job["threads"])
         torch.manual_seed(sampling.generator(job["settings"]["seed"], "weights").initial_seed())
-        _generator(job, report) if job["name"] == "generator" else _method(job, report)
-        if distributed.rank() == 0:
+        whole = _generator(job) if job["name"] == "generator" else _method(job, watch)
+        if whole and distributed.rank() == 0:
             cache.finish(job)
             checkpoint.remove(job["folder"])  # not before: killed in between, a .part without it would start again
         distributed.broadcast(None)  # nobody goes on before the folder is in place
 
 
-def _generator(job: dict, report) -> None:
+def _generator(job: dict) -> bool:
     settings, device = job["settings"], distributed.device()
     store = ImageStore(Path(job["inputs"]["target"]) / "train")
     height, width = store.images.shape[1:3]
@@ -57,38 +58,38 @@ def _generator(job: dict, report) -> None:
     average = distributed.average_gradients
     learner = build(settings["training"], generator, discriminator, steps=steps, average_gradients=average)
     batches = translation_batches(store, settings["batch"], seed=settings["seed"], device=device, part=settings["crop"])
-    loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job, report), **_rhythm(steps))
+    loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job), **_rhythm(steps))
     if distributed.rank() == 0:
         save_weights(Path(job["part"]) / "generator.pt", generator)
+    return True
 
 
-def _method(job: dict, report) -> None:
+def _method(job: dict, watch: Callable | None) -> bool:
     settings, device = job["settings"], distributed.device()
     block = settings["method"]
     labelled = ImageStore(Path(job["inputs"][block.get("labels", "source")]) / "train")
-    own = {k: v for k, v in block.items() if k not in TRAINING}
-    backbone = build({k: v for k, v in settings["backbone"].items() if k != "weights_file"})
-    method = build(own, backbone, num_persons=labelled.num_persons)
+    method = new_method(settings, labelled.num_persons)
     if "trained" in job["inputs"]:
         method.load_state_dict(load_weights(Path(job["inputs"]["trained"]) / "model.pt"))
     if "start" in job["inputs"]:
         method.start_from(load_weights(Path(job["inputs"]["start"]) / "model.pt"))
     method = distributed.global_batchnorm(method).to(device)
-    if "optimiser" in block:
-        _fit(method, labelled, job, report)
+    if "optimiser" in block and not _fit(method, labelled, job, watch(job, method) if watch else None):
+        return False
     trained = time.perf_counter()
     if block.get("bn") == "target":
         reestimate(method, ImageStore(Path(job["inputs"]["target"]) / "train"), device=device)
     if job["name"] != "pretrain":
-        result = {role: _evaluate(method, Path(job["inputs"][role]), job, role) for role in ("target", "source")}
+        result = {role: _evaluate(method, job, role) for role in ("target", "source")}
         result["seconds"] = _training_seconds(Path(job["part"])) + time.perf_counter() - trained
     if distributed.rank() == 0:
         save_weights(Path(job["part"]) / "model.pt", method)
         if job["name"] != "pretrain":
             cache.write_json(Path(job["part"]) / "result.json", result)
+    return True
 
 
-def _fit(method, labelled: ImageStore, job: dict, report) -> None:
+def _fit(method, labelled: ImageStore, job: dict, report: Callable | None) -> bool:
     settings, inputs, device = job["settings"], job["inputs"], distributed.device()
     block, seed = settings["method"], settings["seed"]
     wanted = {"target": ImageStore(Path(inputs["target"]) / "train")} if "target" in needs(block) else {}
@@ -98,11 +99,34 @@ def _fit(method, labelled: ImageStore, job: dict, report) -> None:
     steps = num_steps(block, len(labelled) // images_per_step)
     learner = Learner(method, partial(build, block["optimiser"]), partial(build, block["schedule"]), steps)
     batches = method_batches(method.streams(labelled, seed, **wanted), seed=seed, device=device)
-    loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job, report), **_rhythm(steps))
+    return loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job, report), **_rhythm(steps))
 
 
 # Of a method's block, but not its constructor's.
 TRAINING = ("steps", "epochs", "start", "optimiser", "schedule", "labels", "bn", "jitter")
+
+
+def new_method(settings: dict, num_persons: int):
+    """The method of a stage's settings on its backbone, with their initial weights, for that many persons."""
+    backbone = build({k: v for k, v in settings["backbone"].items() if k != "weights_file"})
+    return build({k: v for k, v in settings["method"].items() if k not in TRAINING}, backbone, num_persons=num_persons)
+
+
+def trained_method(folder: Path):
+    """The trained method of a finished stage's folder (stage.json, model.pt), on the CPU and in training mode.
+
+    The backbone's initial weights, which are overwritten, are neither read nor downloaded.
+
+    Raises:
+        ValueError: the stage has learned no persons (chance, histogram).
+    """
+    stage, weights = json.loads((folder / "stage.json").read_text()), load_weights(folder / "model.pt")
+    if "classifier.weight" not in weights:
+        raise ValueError(f"{folder} is {stage['name']}'s, which learns nothing; expected a trained method's folder")
+    backbone = {key: None if key == "weights" else value for key, value in stage["settings"]["backbone"].items()}
+    method = new_method(stage["settings"] | {"backbone": backbone}, len(weights["classifier.weight"]))
+    method.load_state_dict(weights)
+    return method
 
 
 def needs(block: dict) -> tuple[str, ...]:
@@ -130,8 +154,8 @@ def _rhythm(steps: int) -> dict[str, int]:
     return {"report_every": min(100, max(1, steps // 30)), "checkpoint_every": min(1000, max(10, steps // 10))}
 
 
-def _evaluate(method, data: Path, job: dict, role: str) -> dict:
-    """Embed query and gallery, each rank its part, and score them; rank 0 keeps the target's features for the views."""
+def evaluate_on(method, data: Path) -> tuple[RankMetrics, dict[str, torch.Tensor]]:
+    """The scores on a data stage's query and gallery, and their features; each rank embeds its part."""
     distributed.assert_equal(dict(method.named_buffers()))
     stores, features = {}, {}
     for split in ("query", "gallery"):
@@ -141,7 +165,12 @@ def _evaluate(method, data: Path, job: dict, role: str) -> dict:
             embed(method, store, normalise, rows=rows, device=distributed.device())
         )
     sides = [(features[s], stores[s].persons, stores[s].cameras) for s in ("query", "gallery")]
-    metrics = evaluate(*sides[0], *sides[1])
+    return evaluate(*sides[0], *sides[1]), features
+
+
+def _evaluate(method, job: dict, role: str) -> dict:
+    """A result's scores on one of the data sets; rank 0 keeps the target's features for the views."""
+    metrics, features = evaluate_on(method, Path(job["inputs"][role]))
     if role == "target" and distributed.rank() == 0:
         for split, rows in features.items():
             save_array(Path(job["part"]) / f"{split}_features.npy", rows.cpu().numpy())
