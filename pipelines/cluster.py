@@ -89,13 +89,28 @@ class RayCluster:
         """worker(job) for every job: in turn on all ranks of one Train worker group, or each by some actor of a pool."""
         if not jobs:
             return
-        if not self.started:
-            num_cpus = self.num_workers * self.threads
-            gpus = torch.cuda.device_count()
-            started = self._init(address="local", num_cpus=num_cpus, num_gpus=gpus, include_dashboard=False)
-            self.storage = Path(started["session_dir"]) / "train"  # not in work_dir, where a kill would leave it
+        self.start()
         jobs = [job | {"threads": self.threads} for job in jobs]
         self._pool(worker, jobs) if pool else self._group(worker, jobs)
+
+    def start(self) -> None:
+        """Start Ray here, unless it has been started or joined."""
+        if not self.started:
+            cores, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+            started = self._init(address="local", num_cpus=cores, num_gpus=gpus, include_dashboard=False)
+            self.storage = Path(started["session_dir"]) / "train"  # not in work_dir, where a kill would leave it
+
+    def plain(self) -> dict:
+        """What another process of the same Ray needs to launch likewise."""
+        names = ("storage", "num_workers", "threads", "gpu")
+        return {name: getattr(self, name) for name in names} | {"storage": str(self.storage)}
+
+    @classmethod
+    def joined(cls, plain: dict) -> "RayCluster":
+        """A launch in a process of Ray's own; it ends nothing."""
+        launch = cls.__new__(cls)
+        launch.__dict__ |= plain | {"storage": Path(plain["storage"]), "started": True}
+        return launch
 
     def close(self) -> None:
         if self.started:

@@ -73,13 +73,14 @@ def main(story: Callable[[dict], None]) -> None:
 
 
 @stoppable()
-def grid_main(story: Callable[[dict, Callable], None], name: str, taken: dict[str, str]) -> None:
+def many_main(story: Callable[[dict, Callable], None], name: str, taken: dict[str, str], cluster: str) -> None:
     """Run `story(own, compose)` as the program: own settings are conf/<name>.yaml's, compose(more) those of run.py.
 
-    own["given"] are the options of run.py on the command line that change what is computed.
+    own["given"] are the options of run.py on the command line that change what is computed, own["space"] what is searched
+    ('sweep.space.<option>=values').
 
     Args:
-        taken: options of run.py that this command sets itself -> what to say instead.
+        taken: options of run.py that this command sets itself -> what to say instead. cluster: the one used unless told.
     """
     from omegaconf import OmegaConf
 
@@ -88,22 +89,27 @@ def grid_main(story: Callable[[dict, Callable], None], name: str, taken: dict[st
     arguments = sys.argv[1:]
     if {"--help", "-h"} & set(arguments):
         print(
-            text
-            + "\nBesides, every option of run.py (python pipelines/run.py --help); cluster=inline unless said otherwise."
+            f"{text}\nBesides, every option of run.py (pipelines/run.py --help); cluster={cluster} unless said otherwise."
         )
         return
+    searched = [argument for argument in arguments if argument.startswith("sweep.space.")]
+    arguments = [argument for argument in arguments if argument not in searched]
     own = [argument for argument in arguments if argument.partition("=")[0].partition(".")[0] in keys]
     rest = [options.long_name(argument) for argument in arguments if argument not in own]
     if not any(argument.startswith("cluster=") for argument in rest):
-        rest.insert(0, "cluster=inline")  # one process: no start of Ray for each of many short trainings
+        rest.insert(0, f"cluster={cluster}")
     with clear_errors():
         for argument in rest:
             if instead := taken.get(argument.partition("=")[0]):
                 raise ValueError(f"{argument}: this command sets it itself; give {instead}")
-        given = [
-            a for a in rest if a.partition("=")[0].partition(".")[0] not in ("cluster", "work_dir", "tracking", "force")
-        ]
-        story(options.composed(name, own) | {"given": given}, lambda more: options.compose([*rest, *more]))
+        aside = ("cluster", "work_dir", "tracking", "force")
+        given = [argument for argument in rest if argument.partition("=")[0].partition(".")[0] not in aside]
+        block = options.composed(name, own) | {"given": given}
+        if name == "sweep":
+            whole = any(argument.startswith("sweep=") for argument in own)
+            shipped = block["sweep"]["space"] if whole or not searched else {}
+            block["sweep"]["space"] = options.space(shipped, searched)
+        story(block, lambda more: options.compose([*rest, *more]))
 
 
 @contextmanager

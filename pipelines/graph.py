@@ -132,7 +132,7 @@ def style_retrieval(settings: dict, method: Stage) -> Stage:
     """Does the trained method find the originals of styled images, which asks for no label? (reid_da.style_measures)"""
     target = method.inputs["target"]
     generator = _styles_stage(settings["hhl"] | {"styles": "generator"}, settings, target).inputs["generator"]
-    inputs = {"method": method, "target": target, "generator": generator}
+    inputs = {"target": target, "generator": generator, "method": method}
     return Stage("style_retrieval", "style retrieval", {}, inputs, VERSIONS["style_retrieval"], dict(method.about))
 
 

@@ -52,6 +52,29 @@ def changed(settings: dict, options: dict[str, object]) -> dict:
     return plain(settings)
 
 
+def space(shipped: dict, arguments: list[str]) -> dict[str, object]:
+    """Options under their full names -> values or a range: a sweep's shipped ones, and those of `sweep.space.<option>=...`.
+
+    Raises:
+        ValueError: what cannot be read.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    found = {SHORT.get(option, option): values for option, values in shipped.items()}
+    for argument in arguments:
+        option, equals, _ = argument.removeprefix("sweep.space.").partition("=")
+        try:
+            if not equals:
+                raise ValueError
+            found[SHORT.get(option, option)] = OverridesParser.create().parse_override(argument).value()
+        except (HydraException, ValueError):
+            raise ValueError(
+                f"{argument}: expected values such as 'sweep.space.beta=[0.1,0.5]' or a range {{from: 0.0, to: 2.0}}"
+            ) from None
+    return found
+
+
 def plain(settings: dict) -> dict:
     """What Hydra composed, checked, with what of every method's options differs from the recipe's."""
     settings.pop("hydra", None)

@@ -5,12 +5,15 @@ torchvision, numpy and Pillow alone; `launch` says where work is done (pipelines
 """
 
 import json
+import os
 from pathlib import Path
 
-from pipelines import cache, graph, measuring, styling, training
+from pipelines import cache, graph, measuring, retrieving, stopping, styling, training
 from pipelines.cache import Stage
 from pipelines.data_stage import make_data
 from reid_da import checkpoint
+
+WORK = {"styles": styling.style, "measures": measuring.measure, "style_retrieval": retrieving.retrieve}
 
 
 class Quiet:
@@ -24,6 +27,13 @@ class Quiet:
 
     def end(self, stage: Stage, reused: bool) -> None:
         self.say(f"{stage.label}: {'reused' if reused else 'made'}")
+
+
+class Silent(Quiet):
+    """Says nothing: somebody else tells."""
+
+    def say(self, line: str) -> None:
+        pass
 
 
 def run(settings: dict, launch, track=None) -> dict[str, dict]:
@@ -44,8 +54,13 @@ def result(stage: Stage, settings: dict) -> dict:
     return json.loads((stage.folder(Path(settings["work_dir"]).absolute()) / "result.json").read_text())
 
 
-def make(stages: list[Stage], settings: dict, launch, track=None) -> None:
-    """Make those of a graph's stages that are missing. settings: work_dir and force of the run; the rest as for `run`."""
+def make(stages: list[Stage], settings: dict, launch, track=None, early: dict[str, dict] | None = None) -> None:
+    """Make those of a graph's stages that are missing.
+
+    Args:
+        settings: work_dir and force of the run; the rest as for `run`. early: hash -> what stopping.watch needs of trainings
+            that may end early; one that does stays unfinished, and so does what is made from it.
+    """
     track = track or Quiet()
     work_dir = Path(settings["work_dir"]).absolute()
     for stage in stages:
@@ -72,15 +87,22 @@ def make(stages: list[Stage], settings: dict, launch, track=None) -> None:
                 cache.start(stage, work_dir)
             track.begin(made)
             if made:
-                _make(made, work_dir, launch)
+                _make(made, work_dir, launch, early or {})
             for stage in wave:
-                end(stage, reused=stage not in made)
+                if stage.finished(work_dir):
+                    end(stage, reused=stage not in made)
+                else:  # a training that has stopped itself, or what it was to be the input of
+                    _forget_empty(stage, work_dir)
+                    ended.add(stage.hash)
 
 
 def _left_out(stage: Stage, work_dir: Path) -> list[str]:
-    """A line for every split of a data stage from which unreadable images were left out."""
-    if stage.name != "data":
+    """A line for every split of a data stage from which unreadable images were left out, and for styles that cannot be measured."""
+    if stage.name not in ("data", "measures"):
         return []
+    if stage.name == "measures":
+        why = json.loads((stage.folder(work_dir) / "result.json").read_text()).get("unmeasured")
+        return [f"styles are not measured: {why}"] if why else []
     splits = json.loads((stage.folder(work_dir) / "result.json").read_text())["splits"]
     skipped = {split: counts["skipped"] for split, counts in splits.items() if counts["skipped"]}
     return [
@@ -114,20 +136,24 @@ def _kind(stage: Stage, launch) -> str:
 
 
 def work(job: dict) -> None:
-    """One stage's work in the training group."""
-    {"styles": styling.style, "measures": measuring.measure}.get(job["name"], training.train)(job)
+    """One stage's work in the training group; none where an input, or another seed of the trial, has stopped itself."""
+    if not all(map(os.path.isdir, job["inputs"].values())) or ("early" in job and stopping.ended(job["early"])):
+        return
+    if job["name"] in WORK:
+        WORK[job["name"]](job)
+    else:
+        training.train(job, stopping.watch if "early" in job else None)
 
 
-def _make(stages: list[Stage], work_dir: Path, launch) -> None:
-    jobs, kind = [cache.job(stage, work_dir) for stage in stages], _kind(stages[0], launch)
+def _make(stages: list[Stage], work_dir: Path, launch, early: dict[str, dict]) -> None:
+    kind = _kind(stages[0], launch)
+    jobs = [cache.job(s, work_dir) | ({"early": early[s.hash]} if s.hash in early else {}) for s in stages]
     if kind == "group":
         try:
             launch(work, jobs)
         except (ValueError, OSError):
-            for stage in stages:  # what has come to no checkpoint and no shard is nothing to go on from
-                part = stage.part(work_dir)
-                if not (part / checkpoint.NAME).exists() and not (part / "shards").exists():
-                    cache.forget_part(stage, work_dir)
+            for stage in stages:
+                _forget_empty(stage, work_dir)
             raise
     elif kind == "measures":
         launch(measuring.measure, jobs, pool=True)
@@ -142,3 +168,10 @@ def _make(stages: list[Stage], work_dir: Path, launch) -> None:
             except (ValueError, OSError):  # nothing in it is worth keeping
                 cache.forget(stage, work_dir)
                 raise
+
+
+def _forget_empty(stage: Stage, work_dir: Path) -> None:
+    """Remove a part that has come to no checkpoint and no shard: nothing to go on from."""
+    part = stage.part(work_dir)
+    if not (part / checkpoint.NAME).exists() and not (part / "shards").exists():
+        cache.forget_part(stage, work_dir)

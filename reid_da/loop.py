@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reid_da import checkpoint, distributed
 
-Report = Callable[[int, int, dict[str, float]], None]
+Report = Callable[[int, int, dict[str, float]], bool | None]
 
 
 def fit(
@@ -23,15 +23,16 @@ def fit(
     report: Report,
     report_every: int = 10,
     checkpoint_every: int = 100,
-) -> None:
-    """Train from the folder's checkpoint (or the start) to `steps`.
+) -> bool:
+    """Train from the folder's checkpoint (or the start) to `steps`; whether it came there.
 
     Args:
         learner: what is trained; every rank calls fit with its own.
         batches: batches(step) -> this rank's share of step's batch.
         folder: where rank 0 keeps the checkpoint; the step to resume at is rank 0's.
         report: report(steps done, steps in all, floats) after each `report_every` steps and at the end, on every rank equally
-            often. floats: means over the ranks and the steps since the last report, and "seconds_per_step".
+            often. floats: means over the ranks and the steps since the last report, and "seconds_per_step". True, the same on
+            every rank, ends the training here, with a checkpoint to go on from.
         checkpoint_every: a checkpoint is written with the first report at or after each multiple of it, so that a resumed run
             reports the means that an undisturbed one would have. None after the last step: the model is the caller's to save.
     """
@@ -51,10 +52,14 @@ def fit(
             continue
         floats = distributed.mean({name: sums[name] / counts[name] for name in sums})
         now = time.perf_counter()
-        report(done, steps, floats | {"seconds_per_step": (now - began) / (done - reported)})
+        ended = report(done, steps, floats | {"seconds_per_step": (now - began) / (done - reported)})
         sums, counts = defaultdict(float), defaultdict(int)
         reported, began = done, now
-        if done // checkpoint_every > (done - report_every) // checkpoint_every and done < steps:
+        due = done // checkpoint_every > (done - report_every) // checkpoint_every
+        if (due or ended) and done < steps:
             state = learner.state_dict()
             if distributed.rank() == 0:
                 checkpoint.save(folder, done, state)
+        if ended and done < steps:
+            return False
+    return True

@@ -6,7 +6,7 @@ pairs i != k:
                 that has seen real images only)
     identity    does it still find its person among real images? (what CamStyle and HHL, Zhong et al., 2018, take for given)
     colour      how much of the way have its colours gone?
-NaN stands where a camera has no images. Called by pipelines/measuring.py, on persons that the generator has not seen.
+and, of a method instead of a generator, whether it finds the original of a styled image (retrieval_measure). NaN stands where a camera has no images. Called by pipelines/measuring.py, on persons that the generator has not seen.
 """
 
 import numpy as np
@@ -90,6 +90,30 @@ def identity_measure(
     others = np.where(np.eye(count, dtype=bool), 0, after).sum(axis=1) / max(count - 1, 1)
     ratio = np.nansum(queries * others) / queries.sum() / whole.mAP if count > 1 else np.nan
     return _divide(after, before[:, None]), whole.mAP, float(ratio)
+
+
+def retrieval_measure(real, styled, cameras) -> tuple[float, float]:
+    """Does a styled copy retrieve its original among other images? What a method can be chosen by where no person is known.
+
+        score = mean over images n and wanted cameras k != camera of n of 1 / rank of image n for its copy styled for k
+    The rank is by Euclidean distance among all N real images, ties against (reid_da.ranking). Camera-invariant features
+    bring a copy back to its original, features that tell nothing apart bring back anything.
+
+    Args:
+        real: (N, D) features of the originals. styled: (N, K, D), of their copies. cameras: (N,) ints, 0..K-1.
+    Returns:
+        the score, and the share of copies whose nearest is their original; both in 0..1.
+    Raises:
+        ValueError: shapes that do not fit, a camera out of range, or fewer than two cameras.
+    """
+    cameras = np.asarray(cameras)
+    count = _check(cameras, real=real, styled=styled)
+    images, wanted = np.nonzero(cameras[:, None] != np.arange(count))
+    if not len(images):
+        raise ValueError(f"{len(cameras)} images under {count} cameras; expected images and at least two cameras")
+    # to the ranking an original is the one image of its person, and its copy comes from another camera
+    found = evaluate(np.asarray(styled)[images, wanted], images + 1, wanted, real, np.arange(len(cameras)) + 1, cameras)
+    return found.mAP, found.rank(1)
 
 
 def colour_moments(images) -> np.ndarray:

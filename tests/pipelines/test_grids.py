@@ -57,7 +57,7 @@ def fails(capsys, monkeypatch, tmp_path):
     def check(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["reproduce.py", *SMALL, f"work_dir={tmp_path / 'work'}", *arguments])
         with pytest.raises(SystemExit) as stop:
-            command.grid_main(reproduce.story, "reproduce", reproduce.INSTEAD)
+            command.many_main(reproduce.story, "reproduce", reproduce.INSTEAD, cluster="inline")
         printed = capsys.readouterr()
         assert stop.value.code == 2 and len(printed.err.strip().splitlines()) <= 3, printed.err
         assert not (tmp_path / "work").exists()

@@ -1,0 +1,99 @@
+"""A search over options, by default HHL's beta and n_t, with Ray Tune: which values, how sure, and could one tell without labels?
+
+python pipelines/sweep.py source=market target=duke                                # 12 trials
+python pipelines/sweep.py source=market target=duke sweep=beta sweep.seeds=[0,1,2]
+python pipelines/sweep.py source=market target=duke 'sweep.space.hhl.margin=[0.1,0.3,0.5]'
+python pipelines/sweep.py source=market target=duke sweep.search=tpe 'sweep.space.beta={from: 0.05, to: 2.0, log: true}'
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines import command, options
+
+
+def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
+    """Plan the trials, make what they share, run them, and show what came out."""
+    from pipelines import cluster, graph, results, stages, sweeps  # slow to import (torch): Ctrl-C is heeded before
+    from pipelines.progress import Screen
+
+    block, given = own["sweep"] | {"known_methods": options.method_names()}, own["given"]
+    sweeps.check(block)
+    for argument in given:
+        if argument.partition("=")[0] in block["space"]:
+            raise ValueError(f"{argument}: the sweep sets it; take it out of sweep.space, or off the command line")
+    base = compose([f"methods=[{sweeps.method_of(block)}]"])
+    with cluster.connect(base) as launch:
+        data = None if sweeps.changes_data(block) else graph.data_stages(base)
+        points = sweeps.points(block)
+        known = points or [p for p in (sweeps.first(block), *sweeps.corners(block)) if len(p) == len(block["space"])]
+        trials = [sweeps.trial(block, p, base, options.changed, launch.num_workers, data) for p in known]
+        print(results.banner(base, trials[0].graphs[0]), sweeps.headline(block, base), sep="\n", flush=True)
+        at_once, words = _room(block, launch)
+        count = len(points) if points else block["num_trials"]
+        print(f"{count} trials, {at_once} at a time, {words}", flush=True)
+        from pipelines.sweep_views import Views
+        from pipelines.tracking import Tracking
+
+        plan = list({stage.hash: stage for one in trials for stage in one.shared()}.values())
+        tags = {"source": base["source"]["name"], "target": base["target"]["name"], "recipe": base["recipe"]}
+        about = {"kind": "sweep", "name": sweeps.headline(block, base), "key": sweeps.key(block, trials), "tags": tags}
+        work_dir = Path(base["work_dir"]).absolute()
+        with Screen(work_dir) as screen, Tracking(base, plan, screen, **about, ranked_lists=False) as track:
+            began = time.monotonic()
+            folder = work_dir / "sweeps" / track.key
+            views = Views(
+                block,
+                given,
+                base,
+                folder,
+                track,
+                count,
+                lambda p: sweeps.trial(block, p, base, options.changed, launch.num_workers, data),
+            )
+            sweeps.forget(trials, base, track.say)
+            stages.make(plan, base, launch, track)
+            views.prepared(trials[0], at_once, time.monotonic() - began)
+            _search(block, base, launch, folder, points, at_once, views)
+            print(views.finish(), flush=True)
+    print(f"to browse: {track.store.how_to_browse()}")
+
+
+def _room(block: dict, launch) -> tuple[int, str]:
+    if not launch.together:
+        if block["search"] == "tpe":
+            raise ValueError(
+                "sweep.search=tpe is Ray Tune's; expected cluster=local or cluster=auto, or sweep.search=random"
+            )
+        return 1, "one after another in this process"
+    from pipelines import tuning  # starts Ray
+
+    return tuning.room(block, launch)
+
+
+def _search(block: dict, base: dict, launch, folder: Path, points, at_once: int, listen) -> None:
+    if launch.together:
+        from pipelines import tuning
+
+        tuning.search(block, base, launch, folder, points, at_once, listen)
+        return
+    from pipelines import sweeps
+
+    for point in points:
+        one = listen.begin(point)
+        try:
+            numbers = sweeps.make(block, one, launch, folder)
+        except (ValueError, FloatingPointError, OSError) as error:
+            listen.failed(point, error)
+        else:
+            listen.end(point, numbers)
+
+
+INSTEAD = {
+    "methods": "'sweep.space.arn.weight_rec=[0.1,0.5]' for another method than hhl",
+    "seed": "sweep.seeds=[0,1,2]",
+}
+
+if __name__ == "__main__":
+    command.many_main(story, "sweep", INSTEAD, cluster="local")

@@ -1,0 +1,247 @@
+"""What is seen of a sweep while it runs and when it is done: a growing table, MLflow's runs, charts, and where the time went."""
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines import files, logged, results, sweep_charts, sweeps
+from pipelines.cache import Stage
+from pipelines.figures import save
+from pipelines.sweeps import Trial
+from pipelines.tracking import Tracking
+
+
+class Views:
+    """The listener of a search: begin, end and failed are called for every trial, finish at the end.
+
+    Args:
+        own: conf/sweep.yaml's block. given: the command line's other options. base: its settings. folder: of the sweep.
+        count: how many trials there will be. trial: trial(point) -> Trial.
+    """
+
+    def __init__(self, own, given: list[str], base: dict, folder: Path, track: Tracking, count: int, trial: Callable):
+        self.own, self.given, self.base, self.folder = own, given, base, folder
+        self.track, self.count, self.trial = track, count, trial
+        self.metric, self.work_dir = own["metric"], track.work_dir
+        self.rows: dict[str, dict] = {}  # trial's key -> its row
+        self.errors: dict[str, tuple[dict, str]] = {}
+        self.begun: dict[str, tuple[float, list[Stage]]] = {}
+        self.spent = {"shared": 0.0, "trained": 0.0, "made": 0, "training": 0.0}
+
+    def prepared(self, one: Trial, at_once: int, seconds: float) -> None:
+        """The shared stages are made: say how long the trials may take, and what the table's columns are."""
+        self.at_once, self.spent["shared"], self.started = at_once, seconds, time.monotonic()
+        if estimate := sweeps.training_seconds(one, self.work_dir):
+            whole, by = estimate * self.count / at_once / 60, one.trained()[0].inputs["start"].label
+            self.track.say(f"about {estimate:.0f} s of training a trial, going by {by}: {whole:.0f} min in all")
+        self.track.say(_line("trial", "", _columns(self.metric)))
+
+    def begin(self, point: dict) -> Trial:
+        one = self.trial(point)
+        with self.track.lock:
+            run = self._run(one)
+            missing = [stage for stage in one.own() if not stage.finished(self.work_dir)]
+            self.track.parents |= {stage.hash: run for stage in one.own()}
+            self.begun[one.key] = (time.monotonic(), missing)
+            self.track.begin(missing, tell=False)
+        return one
+
+    def end(self, point: dict, numbers: dict) -> None:
+        one = self.trial(point)
+        numbers = {k: v for k, v in numbers.items() if k in NUMBERS or k.removesuffix("_deviation") in NUMBERS}
+        began, missing = self.begun[one.key]
+        with self.track.lock:
+            for stage in one.own():
+                if stage.finished(self.work_dir):
+                    self.track.end(stage, reused=stage not in missing)
+            self.track.leave([stage for stage in missing if not stage.finished(self.work_dir)], "KILLED")
+            self._close(one, numbers)
+        self.rows[one.key] = {"point": point, "key": one.key, "settings": one.own()[0].hash} | numbers
+        if missing:
+            self.spent["made"] += 1
+            self.spent["training"] += numbers.get("seconds", 0.0)
+        self.spent["trained"] = time.monotonic() - self.started
+        self._say(one, numbers, time.monotonic() - began, bool(missing))
+
+    def failed(self, point: dict, error: Exception) -> None:
+        one = self.trial(point)
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        self.errors[one.key] = (point, f"{type(error).__name__}: {text}")
+        with self.track.lock:
+            self.track.leave([stage for stage in self.begun[one.key][1] if not stage.finished(self.work_dir)], "FAILED")
+            run = self._run(one)
+            self.track.client.set_tag(run, "error", text[:5000])
+            self.track.client.set_terminated(run, "FAILED")
+        self.track.say(f"{one.name}: failed, {self.errors[one.key][1]}")
+
+    def _run(self, one: Trial) -> str:
+        about = one.own()[0].about
+        tags = {"stage": "trial", "sweep": self.track.key, "mlflow.parentRunId": self.track.pipeline}
+        tags |= {key: str(about[key]) for key in ("source", "target", "recipe", "method")}
+        key = hashlib.sha256(f"{self.track.key} {one.key}".encode()).hexdigest()[:16]
+        params = {
+            "seeds": str(self.own["seeds"]),
+            **logged.flat(one.settings[0][one.method], f"{one.method}."),
+            **one.point,
+        }
+        return self.track.store.run(key, one.name, tags, params)
+
+    def _close(self, one: Trial, numbers: dict) -> None:
+        run = self._run(one)
+        if self.track.store.status(run) != "FINISHED":
+            self.track.store.log(run, numbers)
+            self.track.client.set_terminated(run, "FINISHED")
+
+    def _say(self, one: Trial, numbers: dict, seconds: float, made: bool) -> None:
+        done = len(self.rows) + len(self.errors)
+        left = (self.count - done) * (time.monotonic() - self.started) / max(done, 1)
+        note = f"{seconds:.0f} s" if made else "reused"
+        note += f", stopped at step {numbers['stopped']:.0f}" if "stopped" in numbers else ""
+        note += f"; about {left / 60:.0f} min left" if made and left >= 60 else ""
+        self.track.say(_line(f"{done}/{self.count}", _point(one.point), _values(numbers, self.metric), note))
+
+    def finish(self) -> str:
+        """Tables, charts, the best model, and the sweep's run; what to print."""
+        rows = sorted(self.rows.values(), key=lambda row: row.get(self.metric, -1), reverse=True)
+        best, began = sweeps.best(rows, self.metric), time.monotonic()
+        if best is None:
+            why = "; ".join(dict.fromkeys(text for _, text in self.errors.values())) or f"none has {self.metric}"
+            raise ValueError(f"no trial has come to its end: {why}")
+        with self.track.alone(), self.track.lock:
+            csv = results.write_csv(self.work_dir, self.track.run_ids())
+            table = self.folder / "trials.csv"
+            _write_rows(table, rows)
+            model = self._champion(best)
+            text = self._text(rows, best, model, time.monotonic() - began)
+            report = self.folder / "report.txt"
+            files.write_whole(report, io.BytesIO(f"{text}\n".encode()))
+            numbers = {f"best/{name}": value for name, value in best.items() if name in NUMBERS}
+            if (agreement := sweeps.correlation(rows)) is not None:
+                numbers["rank_correlation"] = agreement
+            numbers |= {f"seconds/{k}": v for k, v in self._seconds().items()}
+            self.track.finish(numbers, self._charts(rows, agreement), [table, report, csv])
+        return f"{text}\n{table}; pictures in {self.work_dir / 'figures'}"
+
+    def _champion(self, best: dict) -> str:
+        """Register the best trial's model (of its first seed); its name with the alias."""
+        from pipelines import models
+
+        one = self.trial(best["point"])
+        stage = one.own()[0]
+        if "optimiser" not in stage.settings["method"]:  # chance and the like: nothing was learned
+            return ""
+        about = stage.about | one.settings[0]["images"]
+        run = self.track.store.run(stage.hash, stage.label, {}, {})
+        name = "reid-{source}-to-{target}".format(**about)
+        uri = models.logged(self.track.client, run) or models.log_model(
+            self.track.uri, run, stage.folder(self.work_dir), about, name
+        )
+        version = models.register(self.track.client, uri, name)
+        return f"models:/{name}@champion (version {version})"
+
+    def _charts(self, rows: list[dict], agreement: float | None) -> list[Path]:
+        title = sweeps.headline(self.own, self.base)
+        pair = (self.base["source"]["name"], self.base["target"]["name"])
+        real = sweeps.on_real_data(self.base)
+        drawn = {}
+        for option in self.own["space"]:
+            published = sweep_charts.PUBLISHED.get(pair, {}).get(option) if real else None
+            drawn[f"over_{option}"] = sweep_charts.curves(option, rows, title, published)
+        if len(self.own["space"]) == 2 and self.own["search"] == "grid":
+            for metric in dict.fromkeys(("mAP", self.metric)):
+                drawn[f"{metric}_heat_map"] = sweep_charts.heat_map(tuple(self.own["space"]), rows, metric, title)
+        if agreement is not None:
+            drawn["with_and_without_labels"] = sweep_charts.agreement(rows, agreement, title)
+        paths = []
+        for name, figure in drawn.items():
+            paths.append(self.work_dir / "figures" / f"sweep-{self.track.key}-{name}.png")
+            save(paths[-1], figure)
+        return paths
+
+    def _seconds(self) -> dict[str, float]:
+        spent, made = self.spent, self.spent["made"]
+        beyond = max(0.0, spent["trained"] * self.at_once - spent["training"]) / made if made else 0.0
+        return {
+            "shared": spent["shared"],
+            "trials": spent["trained"],
+            "training": spent["training"],
+            "beyond_per_trial": beyond,
+        }
+
+    def _text(self, rows: list[dict], best: dict, model: str, seconds: float) -> str:
+        many = len(self.own["seeds"])
+        sure = (
+            f" +- {100 * best[f'{self.metric}_deviation']:.1f} over {many} seeds"
+            if many > 1
+            else " with one seed: sweep.seeds=[0,1,2] tells how sure"
+        )
+        oracle = (
+            "chosen on the target's labels, as in the papers: an oracle"
+            if self.metric == "mAP"
+            else "chosen without labels"
+        )
+        lines = [sweeps.headline(self.own, self.base), _line("", "", _columns(self.metric))]
+        lines += [_line("", _point(row["point"]), _values(row, self.metric), _note(row)) for row in rows]
+        lines += [f"failed: {_point(point)}: {error}" for point, error in self.errors.values()]
+        lines.append(f"best: {_point(best['point'])}, {self.metric} {100 * best[self.metric]:.1f}{sure} ({oracle})")
+        if (agreement := sweeps.correlation(rows)) is not None:
+            lines.append(f"rank correlation of mAP and style retrieval over {len(rows)} trials: {agreement:+.2f}")
+        elif self.metric == "mAP" and rows:
+            lines.append("rank correlation of mAP and style retrieval: not told by so few trials, or with one camera")
+        spent = self._seconds()
+        lines.append(
+            f"time: shared stages {spent['shared']:.0f} s; trials {spent['trials']:.0f} s, {self.at_once} at a time, of which "
+            f"training and evaluation {spent['training']:.0f} s: {spent['beyond_per_trial']:.0f} s a trial beyond it; views {seconds:.0f} s"
+        )
+        lines.append(f"again: {sweeps.command_line(best, self.given, self.own)}")
+        return "\n".join(lines + ([f"model: {model}"] if model else []))
+
+
+NUMBERS = (*results.METRICS, "style_retrieval", "seconds", "stopped")
+
+
+def _columns(metric: str) -> list[str]:
+    return list(dict.fromkeys((metric, "mAP", "rank1", "style_retrieval")))
+
+
+def _values(numbers: dict, metric: str) -> list[str]:
+    texts = []
+    for name in _columns(metric):
+        deviation = numbers.get(f"{name}_deviation")
+        text = f"{100 * numbers[name]:.1f}" if numbers.get(name) is not None else "-"
+        texts.append(text + (f" +- {100 * deviation:.1f}" if deviation is not None else ""))
+    return texts
+
+
+def _line(first: str, point: str, values: list[str], note: str = "") -> str:
+    labels = [sweep_charts.LABELS.get(value, value) for value in values]
+    return f"{first:<7}{point:<28}{''.join(f'{text:>16}' for text in labels)}  {note}".rstrip()
+
+
+def _point(point: dict) -> str:
+    return " ".join(
+        f"{sweep_charts.SHORT.get(o, o)} {v:.4g}" if isinstance(v, float) else f"{sweep_charts.SHORT.get(o, o)} {v}"
+        for o, v in point.items()
+    )
+
+
+def _note(row: dict) -> str:
+    return f"stopped at step {row['stopped']:.0f}" if "stopped" in row else ""
+
+
+def _write_rows(path: Path, rows: list[dict]) -> None:
+    """One line per finished trial, best first: the options, means, deviations, and the hash of its first training."""
+    options = list(rows[0]["point"])
+    numbers = [name for name in NUMBERS if any(name in row for row in rows)]
+    numbers += [f"{name}_deviation" for name in numbers if any(f"{name}_deviation" in row for row in rows)]
+    lines = [
+        {option: json.dumps(row["point"][option]) for option in options}
+        | {name: "" if row.get(name) is None else f"{row[name]:.6f}" for name in numbers}
+        | {"settings": row["settings"]}
+        for row in rows
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    results.write(path, (*options, *numbers, "settings"), lines)

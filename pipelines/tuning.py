@@ -1,0 +1,127 @@
+"""The thin Ray Tune module: the trials of a sweep, as many at a time as the cluster has room for.
+
+A trial is a light Tune function that holds no CPU; what it launches, a Ray Train run, takes its workers' share by itself. Nothing
+here ends a trial: one that should end early ends itself (stopping.py), so Tune never kills what Train has begun.
+"""
+
+import os
+from pathlib import Path
+
+import ray
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+
+from pipelines import options, sweeps
+from pipelines.cluster import RayCluster
+
+HOLDS = {"memory": 2**20}  # Tune refuses a trial that holds nothing; CPUs are the workers'
+
+
+def room(own: dict, launch: RayCluster) -> tuple[int, str]:
+    """How many trials fit at a time, and what the cluster has, in words.
+
+    Raises:
+        ValueError: sweep.max_concurrent asks for more, with the numbers.
+    """
+    launch.start()
+    have = ray.cluster_resources()
+    each = {"CPU": launch.num_workers * launch.threads} | ({"GPU": launch.num_workers} if launch.gpu else {})
+    most = max(1, min(int(have.get(name, 0) / count) for name, count in each.items()))
+    words = "each {} of {}".format(
+        "1 worker" if launch.num_workers == 1 else f"{launch.num_workers} workers",
+        ("1 GPU and " if launch.gpu else "") + f"{launch.threads} CPU{'s' if launch.threads > 1 else ''}",
+    )
+    cluster = " and ".join(f"{int(have[name])} {name}s" for name in ("CPU", "GPU") if have.get(name))
+    wanted = own["max_concurrent"]
+    if wanted != "auto" and wanted > most:
+        raise ValueError(
+            f"sweep.max_concurrent is {wanted} trials at a time, {words}; the cluster has {cluster}, room for {most}"
+        )
+    return (most if wanted == "auto" else wanted), f"{words}; the cluster has {cluster}"
+
+
+def search(
+    own: dict, base: dict, launch: RayCluster, folder: Path, points: list[dict] | None, at_once: int, listen
+) -> None:
+    """Run every trial; what comes of each is told to listen.begin(point), .end(point, numbers) and .failed(point, error).
+
+    Args:
+        own: conf/sweep.yaml's block. base: settings of the command line. folder: of the sweep (sweeps.make). points: of the grid
+            or the draws; None for tpe, whose points Optuna finds. at_once: trials at a time.
+    """
+    os.environ |= {
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }
+    plain = {"own": own, "base": base, "folder": str(folder), "cluster": launch.plain()}
+    chosen = {} if points is None else {"param_space": {"point": tune.grid_search(points)}}
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(one, plain=plain), HOLDS),
+        tune_config=tune.TuneConfig(
+            metric=own["metric"],
+            mode="max",
+            max_concurrent_trials=at_once,
+            num_samples=1 if points is not None else own["num_trials"],
+            search_alg=None if points is not None else _optuna(own),
+            reuse_actors=True,  # a trial's process imports torch once
+        ),
+        run_config=tune.RunConfig(
+            name=f"sweep-{os.getpid()}", storage_path=str(launch.storage), verbose=0, callbacks=[_Listener(listen)]
+        ),
+        **chosen,
+    )
+    tuner.fit()
+
+
+def one(config: dict, plain: dict) -> None:
+    """A trial, in a process of Ray's: make what is missing, report its numbers."""
+    launch = RayCluster.joined(plain["cluster"])
+    point, own = config.get("point", config), plain["own"]
+    trial = sweeps.trial(own, point, plain["base"], options.changed, launch.num_workers)
+    tune.report(sweeps.make(own, trial, launch, Path(plain["folder"])))
+
+
+def _optuna(own: dict) -> OptunaSearch:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    first = sweeps.first(own)
+    return OptunaSearch(
+        {option: _domain(values) for option, values in own["space"].items()},
+        metric=own["metric"],
+        mode="max",
+        seed=own["seed"],
+        points_to_evaluate=[first] if len(first) == len(own["space"]) else None,
+    )
+
+
+def _domain(values):
+    if isinstance(values, list):
+        return tune.choice(values)
+    low, high, log = values["from"], values["to"], values.get("log", False)
+    if isinstance(low, int) and isinstance(high, int):
+        return tune.lograndint(low, high + 1) if log else tune.randint(low, high + 1)
+    return tune.loguniform(low, high) if log else tune.uniform(low, high)
+
+
+class _Listener(tune.Callback):
+    def __init__(self, listen):
+        self.listen = listen
+
+    def __getstate__(self) -> dict:
+        return {}  # Tune saves its callbacks to go on from; a sweep goes on from the stages' folders
+
+    def on_trial_start(self, iteration, trials, trial, **info) -> None:
+        self.listen.begin(_point(trial))
+
+    def on_trial_complete(self, iteration, trials, trial, **info) -> None:
+        self.listen.end(_point(trial), trial.last_result)
+
+    def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        error = trial.get_error()
+        self.listen.failed(_point(trial), getattr(error, "cause", None) or error)
+
+
+def _point(trial) -> dict:
+    return trial.config.get("point", trial.config)
