@@ -193,8 +193,9 @@ class Views:
             lines.append("rank correlation of mAP and style retrieval: not told by so few trials, or with one camera")
         spent = self._seconds()
         lines.append(
-            f"time: shared stages {spent['shared']:.0f} s; trials {spent['trials']:.0f} s, {self.at_once} at a time, of which training "
-            f"and evaluation {spent['training']:.0f} s: {spent['beyond']:.0f} s a trial beyond it; views {seconds:.0f} s"
+            f"time: shared stages {spent['shared']:.0f} s; trials {spent['trials']:.0f} s, {self.at_once} at a time, "
+            f"of which training and evaluation {spent['training']:.0f} s: {spent['beyond']:.0f} s a trial beyond it; "
+            f"views {seconds:.0f} s"
         )
         lines.append(f"again: {sweeps.command_line(best, self.given, self.own)}")
         return "\n".join(lines + ([f"model: {model}"] if model else []))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import cache, files, graph, results, stages, stopping
+from pipelines import cache, graph, results, stages, stopping, training
 from pipelines.cache import Stage
 from pipelines.data_stage import origin
 
@@ -307,18 +307,16 @@ def forget(trials: list[Trial], base: dict, say: Callable) -> None:
 def training_seconds(one: Trial, work_dir: Path) -> float | None:
     """How long a trial's trainings may take: the images a step and the time that the stage it starts from took for each of its own.
 
-    None where it starts from nothing that has been timed.
+    None where it starts from nothing that has been timed, or lengths are told in epochs.
     """
     stage = one.trained()[0]
-    before = stage.inputs.get("start")
-    last = files.last_line(before.folder(work_dir) / "metrics.jsonl") if before else None
-    if last is None:
+    before, block = stage.inputs.get("start"), stage.settings["method"]
+    if before is None or not before.settings["method"]["steps"] or not block["steps"]:
         return None
+    taken = training.training_seconds(before.folder(work_dir)) / before.settings["method"]["steps"]
     data = json.loads((stage.inputs["target"].folder(work_dir) / "result.json").read_text())["splits"]["train"]
-    block = stage.settings["method"]
-    per_image = last["seconds_per_step"] / images_a_step(before.settings["method"], data["cameras"])
-    steps = block["steps"] or 0
-    return per_image * images_a_step(block, data["cameras"]) * steps * len(one.settings) or None
+    per_image = taken / images_a_step(before.settings["method"], data["cameras"])
+    return per_image * images_a_step(block, data["cameras"]) * block["steps"] * len(one.settings)
 
 
 def images_a_step(block: dict, cameras: int) -> int:

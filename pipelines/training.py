@@ -81,7 +81,7 @@ def _method(job: dict, watch: Callable | None) -> bool:
         reestimate(method, ImageStore(Path(job["inputs"]["target"]) / "train"), device=device)
     if job["name"] != "pretrain":
         result = {role: _evaluate(method, job, role) for role in ("target", "source")}
-        result["seconds"] = _training_seconds(Path(job["part"])) + time.perf_counter() - trained
+        result["seconds"] = training_seconds(Path(job["part"])) + time.perf_counter() - trained
     if distributed.rank() == 0:
         save_weights(Path(job["part"]) / "model.pt", method)
         if job["name"] != "pretrain":
@@ -140,7 +140,7 @@ def num_steps(block: dict, steps_per_epoch: int) -> int:
     return block["steps"] if block["steps"] is not None else block["epochs"] * steps_per_epoch
 
 
-def _training_seconds(part: Path) -> float:
+def training_seconds(part: Path) -> float:
     """Time of all training steps, those before a restart included."""
     seconds, last = 0.0, 0
     for line in (part / "metrics.jsonl").read_text().splitlines() if (part / "metrics.jsonl").exists() else []:

@@ -23,13 +23,14 @@ TINY = [
     *(f"{name}.steps=4" for name in ("pretrain", "baseline", "hhl", "arn")),
 ]
 OPTIONS = [*TINY, "methods=[hhl]", "gan.steps=60", "hhl.steps=16"]
+COMMANDS = {"run": OPTIONS, "sweep": [*TINY, "hhl.steps=16", "sweep.space.beta=[0.1,0.5,1.0]", "sweep.space.n_t=[0,2]"]}
 
 
 class Started:
-    """pipelines/run.py in a session of its own, its output in a file; ended with everything that it started.
+    """A command in a session of its own, its output in a file; ended with everything that it started.
 
     Args:
-        at: a signal that it sends itself, and when (tests/kill_at.py); None: run.py as it is.
+        at: a signal that run.py sends itself, and when (tests/kill_at.py); None: the command as it is. name: of the command.
         log: folder of the output; where work_dir lies, unless told.
     """
 
@@ -39,13 +40,14 @@ class Started:
         *more: str,
         at: tuple[str, str] | None = ("SIGKILL", "never"),
         log: Path | None = None,
+        name: str = "run",
     ):
         self.log = (log or work_dir.parent) / f"{time.monotonic_ns()}.log"
         self.mark = f"STARTED_BY_TEST={self.log}"
-        program = [ROOT / "tests" / "kill_at.py", *at] if at else [ROOT / "pipelines" / "run.py"]
+        program = [ROOT / "tests" / "kill_at.py", *at] if at else [ROOT / "pipelines" / f"{name}.py"]
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *program, *OPTIONS, "cluster=inline", *more, f"work_dir={work_dir}"],
+                [sys.executable, *program, *COMMANDS[name], "cluster=inline", *more, f"work_dir={work_dir}"],
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,

@@ -145,6 +145,57 @@ def test_a_finished_training_does_nothing_more(tmp_path):
     assert calls == [] and learner.seen == [] and learner.total == 1.0
 
 
+def test_fit_says_whether_it_came_to_the_end(tmp_path):
+    """None, False and True of the last report all mean: whole."""
+    for folder, answer in (("a", None), ("b", False), ("c", True)):
+        (tmp_path / folder).mkdir()
+        calls = []
+        whole = fit(Sum(), squares, 9, folder=tmp_path / folder, report=ending(calls, 9, answer), report_every=4)
+        assert whole is True and [done for done, _, _ in calls] == [4, 8, 9]
+        assert checkpoint.load(tmp_path / folder) is None, "the model is the caller's to save"
+    checkpoint.save(tmp_path, 9, {"total": torch.tensor(1.0)})
+    assert fit(Sum(), squares, 9, folder=tmp_path, report=record([])) is True
+
+
+def ending(calls, at, answer=True):
+    """record, and that answer at step `at`."""
+
+    def report(done, steps, floats):
+        calls.append((done, steps, floats))
+        return answer if done == at else None
+
+    return report
+
+
+@pytest.mark.parametrize("report_every, checkpoint_every", [(1, 1), (4, 4), (4, 6), (4, 100), (8, 2)])
+def test_a_report_that_says_true_ends_the_training_there(tmp_path, report_every, checkpoint_every):
+    """With a checkpoint of that step, whatever the rhythm, from which a later fit goes on as if it had never been ended."""
+    rhythm = {"report_every": report_every, "checkpoint_every": checkpoint_every}
+    straight, ended, later = [], [], []
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    fit(Sum(), squares, 20, folder=tmp_path / "a", report=record(straight), **rhythm)
+    learner = Sum()
+    whole = fit(learner, squares, 20, folder=tmp_path / "b", report=ending(ended, 8), **rhythm)
+    assert whole is False and learner.seen == list(range(8)) and ended[-1][0] == 8
+    state = checkpoint.load(tmp_path / "b")
+    assert (state["step"], state["learner"]["total"].item()) == (8, sum(step**2 for step in range(8)))
+    learner = Sum()
+    assert fit(learner, squares, 20, folder=tmp_path / "b", report=record(later), **rhythm) is True
+    assert learner.seen == list(range(8, 20)) and learner.total.item() == sum(step**2 for step in range(20))
+    assert figures(ended + later) == figures(straight)
+
+
+def test_a_training_may_be_ended_again_and_again(tmp_path):
+    seen = []
+    for at in (2, 4, 6):
+        learner = Sum()
+        assert not fit(learner, squares, 7, folder=tmp_path, report=ending([], at), report_every=2)
+        seen += learner.seen
+    learner = Sum()
+    assert fit(learner, squares, 7, folder=tmp_path, report=record([]), report_every=2)
+    assert seen + learner.seen == list(range(7)) and learner.total.item() == sum(step**2 for step in range(7))
+
+
 class Stop(Exception):
     pass
 
@@ -194,3 +245,26 @@ def test_every_method_resumes_bit_for_bit(world, tmp_path, name, optimiser):
     assert same(train(1, tmp_path / "b", fallen_back), expected)
     assert figures(fallen_back) == figures(straight[2:])
     assert not same(train(1, tmp_path / "c", []), expected), "the initial weights do not matter: nothing was shown"
+
+
+def test_a_method_that_was_ended_goes_on_bit_for_bit(world, tmp_path):
+    """Looked at in evaluation mode at the end, as early stopping does, and gone on from other initial weights."""
+
+    def train(seed, folder, end=None):
+        folder.mkdir(exist_ok=True)
+        method = tiny.build("hhl", world, seed)
+        learner, batches = tiny.learner(method, steps=6), tiny.batches(method, world)
+
+        def report(done, steps, floats):
+            method.eval().embed(torch.zeros(2, 3, tiny.HEIGHT, tiny.WIDTH))
+            return done == end
+
+        whole = fit(learner, batches, 6, folder=folder, report=report, report_every=1, checkpoint_every=100)
+        return whole, snapshot(learner.state_dict())
+
+    _, expected = train(0, tmp_path / "a")
+    whole, there = train(0, tmp_path / "b", end=3)
+    assert not whole and not same(there, expected)
+    assert checkpoint.load(tmp_path / "b")["step"] == 3
+    whole, found = train(1, tmp_path / "b")
+    assert whole and same(found, expected)
