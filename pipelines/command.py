@@ -13,6 +13,10 @@ from contextlib import contextmanager
 
 from pipelines import options
 
+# Read by OpenMP when torch is imported, here and in Ray's workers. By default a thread that waits for the others spins so long that
+# two threads on a machine with one core to spare take many times as long as one; so few turns cost nothing where both are free.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 ADVICE = "\nmake space on that disk and give the same command again: what is finished is kept"
 STOP_SECONDS = 8  # what a stop may take: Ray's processes, MLflow's runs
 

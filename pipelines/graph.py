@@ -128,8 +128,10 @@ def measures(settings: dict, data: dict[str, Stage]) -> list[Stage]:
     return with_inputs(Stage("measures", "measures", settings["measures"], inputs, VERSIONS["measures"], about))
 
 
-def style_retrieval(settings: dict, method: Stage) -> Stage:
+def style_retrieval(settings: dict, method: Stage, num_workers: int = 1) -> Stage:
     """Does the trained method find the originals of styled images, which asks for no label? (reid_da.style_measures)"""
+    _check_length("gan", settings["gan"])
+    share(settings["gan"]["batch"], num_workers, "gan.batch")
     target = method.inputs["target"]
     generator = _styles_stage(settings["hhl"] | {"styles": "generator"}, settings, target).inputs["generator"]
     inputs = {"target": target, "generator": generator, "method": method}

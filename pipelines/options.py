@@ -61,13 +61,15 @@ def space(shipped: dict, arguments: list[str]) -> dict[str, object]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    found = {SHORT.get(option, option): values for option, values in shipped.items()}
+    found = {SHORT.get(option, option): values for option, values in (shipped or {}).items()}
     for argument in arguments:
         option, equals, _ = argument.removeprefix("sweep.space.").partition("=")
         try:
             if not equals:
                 raise ValueError
-            found[SHORT.get(option, option)] = OverridesParser.create().parse_override(argument).value()
+            found[SHORT.get(option, option)] = values = OverridesParser.create().parse_override(argument).value()
+            if not isinstance(values, list | dict):
+                raise ValueError
         except (HydraException, ValueError):
             raise ValueError(
                 f"{argument}: expected values such as 'sweep.space.beta=[0.1,0.5]' or a range {{from: 0.0, to: 2.0}}"
@@ -82,6 +84,7 @@ def plain(settings: dict) -> dict:
         settings["methods"] = [settings["methods"]]
     recipe = _recipe_settings(settings)
     check(settings, recipe)
+    settings = _with_floats(settings, recipe)
     settings["variants"] = variants(settings, recipe)
     return settings
 
@@ -101,7 +104,7 @@ def check(settings: dict, recipe: dict) -> None:
     methods = method_names()
     for key, known in (
         ("methods", methods),
-        ("force", ["data", "generator", "styles", "measures", "pretrain", *methods]),
+        ("force", ["data", "generator", "styles", "measures", "style_retrieval", "pretrain", *methods]),
     ):
         values = settings[key]
         if not isinstance(values, list) or (key == "methods" and not values):
@@ -109,6 +112,14 @@ def check(settings: dict, recipe: dict) -> None:
         for value in values:
             if value not in known:
                 raise ValueError(f"{key}: unknown '{value}'{did_you_mean(value, known)}; there are {', '.join(known)}")
+
+
+def _with_floats(value, usual):
+    """Whole numbers as floats where the recipe has a float: beta=1 is the training that beta=1.0 is."""
+    if isinstance(value, dict) and isinstance(usual, dict):
+        return {key: _with_floats(one, usual.get(key)) for key, one in value.items()}
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and isinstance(usual, float) else value
 
 
 def _leaves(block: dict, recipe: dict, prefix: str) -> Iterator[tuple]:

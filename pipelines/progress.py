@@ -38,10 +38,13 @@ class Screen:
         with self.lock:
             tqdm.write(line, file=sys.stderr)
 
-    def begin(self, stages: list[Stage], tell: bool = True) -> None:
-        """Show bars for the stages and, if `tell`, a line when each is done."""
+    def hush(self, stages: list[Stage]) -> None:
+        """Show bars for them, and no line when they are done: somebody else has one."""
         with self.lock:
-            self.untold |= set() if tell else {stage.hash for stage in stages}
+            self.untold |= {stage.hash for stage in stages}
+
+    def begin(self, stages: list[Stage]) -> None:
+        with self.lock:
             self.active.append(list(stages))
             self.began |= {stage.hash: time.perf_counter() for stage in stages}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipelines import cache, graph, measuring, retrieving, stopping, styling, training
 from pipelines.cache import Stage
 from pipelines.data_stage import make_data
-from reid_da import checkpoint
+from reid_da import checkpoint, distributed
 
 WORK = {"styles": styling.style, "measures": measuring.measure, "style_retrieval": retrieving.retrieve}
 
@@ -137,7 +137,8 @@ def _kind(stage: Stage, launch) -> str:
 
 def work(job: dict) -> None:
     """One stage's work in the training group; none where an input, or another seed of the trial, has stopped itself."""
-    if not all(map(os.path.isdir, job["inputs"].values())) or ("early" in job and stopping.ended(job["early"])):
+    there = distributed.broadcast(all(map(os.path.isdir, job["inputs"].values())))  # a rank may see a shared disk later
+    if not there or ("early" in job and stopping.ended(job["early"])):
         return
     if job["name"] in WORK:
         WORK[job["name"]](job)
@@ -151,7 +152,7 @@ def _make(stages: list[Stage], work_dir: Path, launch, early: dict[str, dict]) -
     if kind == "group":
         try:
             launch(work, jobs)
-        except (ValueError, OSError):
+        except (ValueError, OSError, FloatingPointError):
             for stage in stages:
                 _forget_empty(stage, work_dir)
             raise

@@ -15,24 +15,36 @@ from pipelines import command, options
 
 def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     """Plan the trials, make what they share, run them, and show what came out."""
-    from pipelines import cluster, graph, results, stages, sweeps  # slow to import (torch): Ctrl-C is heeded before
+    from pipelines import (
+        cluster,
+        graph,
+        results,
+        space,
+        stages,
+        sweeps,
+    )  # slow to import (torch): Ctrl-C is heeded before
     from pipelines.progress import Screen
 
     block, given = own["sweep"] | {"known_methods": options.method_names()}, own["given"]
-    sweeps.check(block)
+    space.check(block)
     for argument in given:
         if argument.partition("=")[0] in block["space"]:
             raise ValueError(f"{argument}: the sweep sets it; take it out of sweep.space, or off the command line")
-    base = compose([f"methods=[{sweeps.method_of(block)}]"])
+    base = compose([f"methods=[{space.method_of(block)}]"])
+    block["space"] = space.typed(block["space"], base)
     with cluster.connect(base) as launch:
         data = None if sweeps.changes_data(block) else graph.data_stages(base)
-        points = sweeps.points(block)
-        known = points or [p for p in (sweeps.first(block), *sweeps.corners(block)) if len(p) == len(block["space"])]
+        points = space.points(block)
+        known = points or [p for p in (space.first(block), *space.corners(block)) if len(p) == len(block["space"])]
         trials = [sweeps.trial(block, p, base, options.changed, launch.num_workers, data) for p in known]
         print(results.banner(base, trials[0].graphs[0]), sweeps.headline(block, base), sep="\n", flush=True)
         at_once, words = _room(block, launch)
         count = len(points) if points else block["num_trials"]
-        print(f"{count} trials, {at_once} at a time, {words}", flush=True)
+        sweeps.check_disk(trials[0], count, at_once)
+        needs = sweeps.disk(trials[0], count, at_once) / 2**20
+        print(
+            f"{count} trial{'s' * (count > 1)}, {at_once} at a time, {words}; about {needs:.0f} MB of disk", flush=True
+        )
         from pipelines.sweep_views import Views
         from pipelines.tracking import Tracking
 
@@ -52,9 +64,9 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
                 count,
                 lambda p: sweeps.trial(block, p, base, options.changed, launch.num_workers, data),
             )
-            sweeps.forget(trials, base, track.say)
+            sweeps.forget(trials, base, folder, track.say)
             stages.make(plan, base, launch, track)
-            views.prepared(trials[0], at_once, time.monotonic() - began)
+            views.prepared(trials, at_once, time.monotonic() - began)
             _search(block, base, launch, folder, points, at_once, views)
             print(views.finish(), flush=True)
     print(f"to browse: {track.store.how_to_browse()}")

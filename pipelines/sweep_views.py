@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,14 +30,17 @@ class Views:
         self.rows: dict[str, dict] = {}  # trial's key -> its row
         self.errors: dict[str, tuple[dict, str]] = {}
         self.begun: dict[str, tuple[float, list[Stage]]] = {}
+        self.done = 0
         self.spent = {"shared": 0.0, "trained": 0.0, "made": 0, "training": 0.0}
 
-    def prepared(self, one: Trial, at_once: int, seconds: float) -> None:
+    def prepared(self, trials: list[Trial], at_once: int, seconds: float) -> None:
         """The shared stages are made: say how long the trials may take, and what the table's columns are."""
         self.at_once, self.spent["shared"], self.started = at_once, seconds, time.monotonic()
-        if estimate := sweeps.training_seconds(one, self.work_dir):
-            whole, by = estimate * self.count / at_once / 60, one.trained()[0].inputs["start"].label
-            self.track.say(f"about {estimate:.0f} s of training a trial, going by {by}: {whole:.0f} min in all")
+        told = [estimate for one in trials if (estimate := sweeps.training_seconds(one, self.work_dir))]
+        if told:
+            mean, by = statistics.fmean(told), trials[0].trained()[0].inputs["start"].label
+            whole = mean * self.count / at_once / 60
+            self.track.say(f"about {mean:.0f} s of training a trial, going by {by}: {whole:.0f} min in all")
         self.track.say(_line("trial", "", _columns(self.metric)))
 
     def begin(self, point: dict) -> Trial:
@@ -46,7 +50,8 @@ class Views:
             missing = [stage for stage in one.own() if not stage.finished(self.work_dir)]
             self.track.parents |= {stage.hash: run for stage in one.own()}
             self.begun[one.key] = (time.monotonic(), missing)
-            self.track.begin(missing, tell=False)
+            self.track.screen.hush(one.own())
+            self.track.begin(missing)
         return one
 
     def end(self, point: dict, numbers: dict) -> None:
@@ -54,10 +59,7 @@ class Views:
         numbers = {k: v for k, v in numbers.items() if k in NUMBERS or k.removesuffix("_deviation") in NUMBERS}
         began, missing = self.begun[one.key]
         with self.track.lock:
-            for stage in one.own():
-                if stage.finished(self.work_dir):
-                    self.track.end(stage, reused=stage not in missing)
-            self.track.leave([stage for stage in missing if not stage.finished(self.work_dir)], "KILLED")
+            self._end_stages(one, "KILLED")
             self._close(one, numbers)
         self.rows[one.key] = {"point": point, "key": one.key, "settings": one.own()[0].hash} | numbers
         if missing:
@@ -70,12 +72,21 @@ class Views:
         one = self.trial(point)
         text = (str(error).strip().splitlines() or [type(error).__name__])[0]
         self.errors[one.key] = (point, f"{type(error).__name__}: {text}")
+        self.done += 1
         with self.track.lock:
-            self.track.leave([stage for stage in self.begun[one.key][1] if not stage.finished(self.work_dir)], "FAILED")
+            self._end_stages(one, "FAILED")
             run = self._run(one)
             self.track.client.set_tag(run, "error", text[:5000])
             self.track.client.set_terminated(run, "FAILED")
         self.track.say(f"{one.name}: failed, {self.errors[one.key][1]}")
+
+    def _end_stages(self, one: Trial, status: str) -> None:
+        """Finished stages into MLflow; the runs of the others are closed."""
+        missing = self.begun[one.key][1]
+        for stage in one.own():
+            if stage.finished(self.work_dir):
+                self.track.end(stage, reused=stage not in missing)
+        self.track.leave([stage for stage in missing if not stage.finished(self.work_dir)], status)
 
     def _run(self, one: Trial) -> str:
         about = one.own()[0].about
@@ -96,12 +107,12 @@ class Views:
             self.track.client.set_terminated(run, "FINISHED")
 
     def _say(self, one: Trial, numbers: dict, seconds: float, made: bool) -> None:
-        done = len(self.rows) + len(self.errors)
-        left = (self.count - done) * (time.monotonic() - self.started) / max(done, 1)
+        self.done += 1
+        left = (self.count - self.done) * (time.monotonic() - self.started) / self.done
         note = f"{seconds:.0f} s" if made else "reused"
         note += f", stopped at step {numbers['stopped']:.0f}" if "stopped" in numbers else ""
         note += f"; about {left / 60:.0f} min left" if made and left >= 60 else ""
-        self.track.say(_line(f"{done}/{self.count}", _point(one.point), _values(numbers, self.metric), note))
+        self.track.say(_line(f"{self.done}/{self.count}", _point(one.point), _values(numbers, self.metric), note))
 
     def finish(self) -> str:
         """Tables, charts, the best model, and the sweep's run; what to print."""
@@ -131,8 +142,6 @@ class Views:
 
         one = self.trial(best["point"])
         stage = one.own()[0]
-        if "optimiser" not in stage.settings["method"]:  # chance and the like: nothing was learned
-            return ""
         about = stage.about | one.settings[0]["images"]
         run = self.track.store.run(stage.hash, stage.label, {}, {})
         name = "reid-{source}-to-{target}".format(**about)
@@ -146,7 +155,7 @@ class Views:
         title = sweeps.headline(self.own, self.base)
         pair = (self.base["source"]["name"], self.base["target"]["name"])
         real = sweeps.on_real_data(self.base)
-        drawn = {}
+        drawn, rows = {}, [row for row in rows if "stopped" not in row]
         for option in self.own["space"]:
             published = sweep_charts.PUBLISHED.get(pair, {}).get(option) if real else None
             drawn[f"over_{option}"] = sweep_charts.curves(option, rows, title, published)
@@ -188,7 +197,9 @@ class Views:
         lines += [f"failed: {_point(point)}: {error}" for point, error in self.errors.values()]
         lines.append(f"best: {_point(best['point'])}, {self.metric} {100 * best[self.metric]:.1f}{sure} ({oracle})")
         if (agreement := sweeps.correlation(rows)) is not None:
-            lines.append(f"rank correlation of mAP and style retrieval over {len(rows)} trials: {agreement:+.2f}")
+            lines.append(
+                f"rank correlation of mAP and style retrieval over {len(sweeps.both(rows))} trials: {agreement:+.2f}"
+            )
         elif self.metric == "mAP" and rows:
             lines.append("rank correlation of mAP and style retrieval: not told by so few trials, or with one camera")
         spent = self._seconds()
@@ -198,7 +209,7 @@ class Views:
             f"views {seconds:.0f} s"
         )
         lines.append(f"again: {sweeps.command_line(best, self.given, self.own)}")
-        return "\n".join(lines + ([f"model: {model}"] if model else []))
+        return "\n".join([*lines, f"model: {model}"])
 
 
 NUMBERS = (*results.METRICS, "style_retrieval", "seconds", "stopped")

@@ -1,14 +1,13 @@
-"""Sweeps: a space of options, its points, the trials that they are, and what is told of them. Knows no ray, no mlflow, no hydra.
+"""Sweeps: the trials that the points of a space are, and what is told of them. Knows no ray, no mlflow, no hydra.
 
 A trial is one point of the space: the method trained with these options, once per seed. Its stages are those of run.py with the
 same options, so a trial that run.py has made already is made.
 """
 
 import hashlib
-import itertools
 import json
-import random
 import shlex
+import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +16,7 @@ from pathlib import Path
 from pipelines import cache, graph, results, stages, stopping, training
 from pipelines.cache import Stage
 from pipelines.data_stage import origin
-
-METRICS = ("mAP", "style_retrieval")
-SEARCHES = ("grid", "random", "tpe")
-PAPERS = {"hhl.beta": 0.5, "hhl.n_t": 16}  # where tpe begins
-SEEDS = ("seed", "data.seed", "gan.seed")
+from pipelines.space import method_of
 
 
 @dataclass(frozen=True)
@@ -66,122 +61,6 @@ class Trial:
         return [stage for plan in self.graphs for stage in plan if stage.hash not in mine]
 
 
-def check(own: dict) -> None:
-    """Refuse what no sweep can be made of: conf/sweep.yaml's block as plain values."""
-    if own["metric"] not in METRICS:
-        raise ValueError(f"sweep.metric is {own['metric']}; expected one of {', '.join(METRICS)}")
-    if own["search"] not in SEARCHES:
-        raise ValueError(f"sweep.search is {own['search']}; expected one of {', '.join(SEARCHES)}")
-    seeds = own["seeds"]
-    if not isinstance(seeds, list) or not seeds or not all(_whole(seed, 0) for seed in seeds):
-        raise ValueError(f"sweep.seeds is {seeds}; expected whole numbers such as sweep.seeds=[0,1,2]")
-    if not _whole(own["num_trials"], 1) or not _whole(own["seed"], 0):
-        raise ValueError(
-            f"sweep.num_trials is {own['num_trials']} and sweep.seed {own['seed']}; expected whole numbers from 1 and from 0 on"
-        )
-    if own["max_concurrent"] != "auto" and not _whole(own["max_concurrent"], 1):
-        raise ValueError(f"sweep.max_concurrent is {own['max_concurrent']}; expected auto, or a whole number from 1 on")
-    if not isinstance(own["early_stopping"], bool):
-        raise ValueError(f"sweep.early_stopping is {own['early_stopping']}; expected true or false")
-    if not own["space"]:
-        raise ValueError("sweep.space is empty; expected such as 'sweep.space.beta=[0.1,0.5]'")
-    for option, values in own["space"].items():
-        _check_values(option, values, own["search"])
-
-
-def _check_values(option: str, values, search: str) -> None:
-    name = f"sweep.space.{option}"
-    if option in SEEDS[:1]:
-        raise ValueError(f"{name}: seeds are not searched; give sweep.seeds=[0,1,2]")
-    if isinstance(values, dict):
-        low, high, log = values.get("from"), values.get("to"), values.get("log", False)
-        numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (low, high))
-        if set(values) - {"from", "to", "log"} or not numbers or not low < high or (log and low <= 0):
-            raise ValueError(
-                f"{name} is {values}; expected a range such as {{from: 0.1, to: 2.0}}, with log: true above 0"
-            )
-        if search == "grid":
-            raise ValueError(
-                f"{name} is a range, and sweep.search=grid takes values; give a list, or sweep.search=random or tpe"
-            )
-    elif not isinstance(values, list) or not values:
-        raise ValueError(
-            f"{name} is {values}; expected a list of values such as [0.1,0.5], or a range {{from: 0.0, to: 2.0}}"
-        )
-    elif len({json.dumps(value) for value in values}) < len(values):
-        raise ValueError(f"{name} is {values}; expected every value once")
-
-
-def _whole(value, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def points(own: dict) -> list[dict] | None:
-    """All points of a grid, or the draws of a random search; None for tpe, which finds its points on the way."""
-    space = own["space"]
-    if own["search"] == "grid":
-        return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
-    return _draws(own) if own["search"] == "random" else None
-
-
-def _draws(own: dict) -> list[dict]:
-    space, rng, found = own["space"], random.Random(own["seed"]), {}
-    for _ in range(1000 * own["num_trials"]):
-        point = {option: _drawn(values, rng) for option, values in space.items()}
-        found.setdefault(json.dumps(point), point)
-        if len(found) == own["num_trials"]:
-            return list(found.values())
-    raise ValueError(
-        f"sweep.num_trials is {own['num_trials']}; the space has {len(found)} points, expected no more trials"
-    )
-
-
-def _drawn(values, draws: random.Random):
-    if isinstance(values, list):
-        return draws.choice(values)
-    low, high = values["from"], values["to"]
-    if values.get("log"):
-        value = low * (high / low) ** draws.random()
-        return round(value) if _integer(values) else value
-    return draws.randint(low, high) if _integer(values) else draws.uniform(low, high)
-
-
-def _integer(values: dict) -> bool:
-    return all(isinstance(values[key], int) for key in ("from", "to"))
-
-
-def first(own: dict) -> dict:
-    """The papers' values of the options that are searched, where the space has them: where tpe begins."""
-    found = {}
-    for option, values in own["space"].items():
-        value = PAPERS.get(option)
-        inside = value in values if isinstance(values, list) else value and values["from"] <= value <= values["to"]
-        if value is not None and inside:
-            found[option] = value
-    return found
-
-
-def corners(own: dict) -> list[dict]:
-    """Points from which all shared stages of a search with unknown points can be told: the first and last of each option."""
-    ends = {
-        option: [values[0], values[-1]] if isinstance(values, list) else [values["from"], values["to"]]
-        for option, values in own["space"].items()
-    }
-    return [{option: pair[end] for option, pair in ends.items()} for end in (0, 1)]
-
-
-def method_of(own: dict) -> str:
-    """Which method is trained: the one whose options are searched; hhl where they are none's own (gan.*, backbone.*).
-
-    Raises:
-        ValueError: options of two methods.
-    """
-    found = sorted({option.partition(".")[0] for option in own["space"]} & set(own["known_methods"]))
-    if len(found) > 1:
-        raise ValueError(f"sweep.space has options of {' and '.join(found)}; a sweep trains one method")
-    return found[0] if found else "hhl"
-
-
 def trial(own: dict, point: dict, base: dict, changed: Callable, num_workers: int, data: dict | None = None) -> Trial:
     """The point as settings and graphs.
 
@@ -195,7 +74,12 @@ def trial(own: dict, point: dict, base: dict, changed: Callable, num_workers: in
     graphs = []
     for one in settings:
         method = graph.plan(one, num_workers, data)[-1]
-        graphs.append(list({s.hash: s for s in graph.with_inputs(graph.style_retrieval(one, method))}.values()))
+        if "optimiser" not in one[method.name]:
+            raise ValueError(
+                f"{method.name} learns nothing, and a sweep is over trainings; expected options of hhl, arn or baseline"
+            )
+        last = graph.style_retrieval(one, method, num_workers)
+        graphs.append(list({stage.hash: stage for stage in graph.with_inputs(last)}.values()))
     return Trial(point, settings, graphs)
 
 
@@ -205,6 +89,8 @@ def make(own: dict, one: Trial, launch, folder: Path) -> dict[str, float]:
     Args:
         folder: of the sweep, where trainings that may stop early leave their records.
     """
+    if numbers := summary(one, own["metric"], folder):
+        return numbers
     early = {}
     if own["early_stopping"]:
         shared = {"folder": str(folder), "trial": one.key, "metric": own["metric"]}
@@ -224,14 +110,12 @@ def summary(one: Trial, metric: str, folder: Path) -> dict[str, float] | None:
     One that has stopped itself has "stopped", the step, and the sweep's metric there, which stands for what it would have come to.
     """
     work_dir = Path(one.settings[0]["work_dir"]).absolute()
-    ended = [record for record in stopping.records(folder, one.key) if "stopped" in record]
-    if ended:
+    if not all(stage.finished(work_dir) for stage in one.own()):
+        ended = [record for record in stopping.records(folder, one.key) if "stopped" in record]
         scores = [list(record["scores"].values())[-1] for record in ended]
-        return {metric: statistics.fmean(scores), "stopped": max(record["stopped"] for record in ended)}
+        return {metric: statistics.fmean(scores), "stopped": max(r["stopped"] for r in ended)} if ended else None
     found: dict[str, list[float]] = {}
-    for stage in {stage.hash: stage for plan in one.graphs for stage in plan[-2:]}.values():
-        if not stage.finished(work_dir):
-            return None
+    for stage in one.own():
         result = json.loads((stage.folder(work_dir) / "result.json").read_text())
         values = result | result.get("target", {})
         for name in (*results.METRICS, "style_retrieval", "seconds"):
@@ -249,9 +133,14 @@ def best(rows: list[dict], metric: str) -> dict | None:
     )
 
 
+def both(rows: list[dict]) -> list[tuple[float, float]]:
+    """(mAP, style retrieval) of the trials that have both."""
+    return [(row["mAP"], row["style_retrieval"]) for row in rows if "mAP" in row and "style_retrieval" in row]
+
+
 def correlation(rows: list[dict]) -> float | None:
     """Spearman's rank correlation of mAP and style retrieval over the trials; None for fewer than three, or a constant one."""
-    pairs = [(row["mAP"], row["style_retrieval"]) for row in rows if "mAP" in row and "style_retrieval" in row]
+    pairs = both(rows)
     if len(pairs) < 3 or any(len(set(values)) < 2 for values in zip(*pairs, strict=True)):
         return None
     from scipy.stats import spearmanr
@@ -268,6 +157,11 @@ def command_line(row: dict, given: list[str], own: dict) -> str:
 
 
 def _argument(value) -> str:
+    """A value as Hydra reads it."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_argument(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_argument, value)) + "]"
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
@@ -296,12 +190,18 @@ def changes_data(own: dict) -> bool:
     return any(option.partition(".")[0] in ("data", "source", "target", "images") for option in own["space"])
 
 
-def forget(trials: list[Trial], base: dict, say: Callable) -> None:
-    """Remove what is to be made again by `force`, of the trials' own stages."""
+def forget(trials: list[Trial], base: dict, folder: Path, say: Callable) -> None:
+    """Remove what `force` makes again of the trials' own stages, what is made from it, and the records of early stops."""
     work_dir = Path(base["work_dir"]).absolute()
-    for stage in {stage.hash: stage for one in trials for stage in one.own() if stage.name in base["force"]}.values():
-        with cache.locked([stage], work_dir, say):
-            cache.forget(stage, work_dir)
+    for one in trials:
+        doomed = [stage for plan in one.graphs for stage in plan[-2:] if stage.name in base["force"]]
+        doomed += [plan[-1] for plan in one.graphs if plan[-2].name in base["force"]]
+        for stage in {stage.hash: stage for stage in doomed}.values():
+            with cache.locked([stage], work_dir, say):
+                cache.forget(stage, work_dir)
+        if one.method in base["force"]:
+            for record in folder.glob(f"{one.key}-*.json"):
+                record.unlink()
 
 
 def training_seconds(one: Trial, work_dir: Path) -> float | None:
@@ -317,6 +217,28 @@ def training_seconds(one: Trial, work_dir: Path) -> float | None:
     data = json.loads((stage.inputs["target"].folder(work_dir) / "result.json").read_text())["splits"]["train"]
     per_image = taken / images_a_step(before.settings["method"], data["cameras"])
     return per_image * images_a_step(block, data["cameras"]) * block["steps"] * len(one.settings)
+
+
+def disk(one: Trial, count: int, at_once: int) -> int:
+    """Bytes that the trials may take: a model each, and two checkpoints of weights and optimiser for those that run."""
+    settings = one.trained()[0].settings
+    backbone = {key: None if key == "weights" else value for key, value in settings["backbone"].items()}
+    method = training.new_method(settings | {"backbone": backbone}, 1)
+    weights = sum(4 * parameter.numel() for parameter in method.parameters())
+    return (count * weights + at_once * 2 * 3 * weights) * len(one.settings)
+
+
+def check_disk(one: Trial, count: int, at_once: int) -> None:
+    """Refuse a sweep for which the disk of work_dir has no room, with the numbers."""
+    folder = Path(one.settings[0]["work_dir"]).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free, needed = shutil.disk_usage(folder).free, disk(one, count, at_once)
+    if needed > free:
+        raise ValueError(
+            f"the trials need about {needed / 2**30:.1f} GB in {folder}, which has {free / 2**30:.1f} GB free; "
+            "make space, or sweep less"
+        )
 
 
 def images_a_step(block: dict, cameras: int) -> int:

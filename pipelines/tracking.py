@@ -90,13 +90,13 @@ class Tracking:
         monitor.start()
         self.alive.callback(monitor.finish)
 
-    def begin(self, stages: list[Stage], tell: bool = True) -> None:
+    def begin(self, stages: list[Stage]) -> None:
         with self.lock:
             for stage in stages:
                 self._forget_finished(stage)
                 self._stage_run(stage)
             self.active += stages
-        self.screen.begin(stages, tell)
+        self.screen.begin(stages)
 
     def leave(self, stages: list[Stage], status: str) -> None:
         """Close the runs of stages that were begun and will not be finished: "KILLED" or "FAILED"."""

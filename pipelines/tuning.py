@@ -11,7 +11,7 @@ import ray
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from pipelines import options, sweeps
+from pipelines import options, space, sweeps
 from pipelines.cluster import RayCluster
 
 HOLDS = {"memory": 2**20}  # Tune refuses a trial that holds nothing; CPUs are the workers'
@@ -24,18 +24,21 @@ def room(own: dict, launch: RayCluster) -> tuple[int, str]:
         ValueError: sweep.max_concurrent asks for more, with the numbers.
     """
     launch.start()
-    have = ray.cluster_resources()
-    each = {"CPU": launch.num_workers * launch.threads} | ({"GPU": launch.num_workers} if launch.gpu else {})
-    most = max(1, min(int(have.get(name, 0) / count) for name, count in each.items()))
+    have, each = ray.cluster_resources(), {"CPU": launch.threads} | ({"GPU": 1} if launch.gpu else {})
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    workers = sum(min(int(node.get(name, 0) / count) for name, count in each.items()) for node in nodes)
+    most = workers // launch.num_workers
     words = "each {} of {}".format(
         "1 worker" if launch.num_workers == 1 else f"{launch.num_workers} workers",
         ("1 GPU and " if launch.gpu else "") + f"{launch.threads} CPU{'s' if launch.threads > 1 else ''}",
     )
     cluster = " and ".join(f"{int(have[name])} {name}s" for name in ("CPU", "GPU") if have.get(name))
     wanted = own["max_concurrent"]
-    if wanted != "auto" and wanted > most:
+    if most < 1 or (wanted != "auto" and wanted > most):
+        asked = 1 if wanted == "auto" else wanted
         raise ValueError(
-            f"sweep.max_concurrent is {wanted} trials at a time, {words}; the cluster has {cluster}, room for {most}"
+            f"{asked} trial{'s' * (asked > 1)} at a time, {words}; the cluster has {cluster} on {len(nodes)} nodes, room for "
+            f"{most}: fewer cluster.num_workers, cluster.cpus_per_worker or sweep.max_concurrent fit"
         )
     return (most if wanted == "auto" else wanted), f"{words}; the cluster has {cluster}"
 
@@ -55,7 +58,6 @@ def search(
         "RAY_AIR_NEW_OUTPUT": "0",
     }
     plain = {"own": own, "base": base, "folder": str(folder), "cluster": launch.plain()}
-    chosen = {} if points is None else {"param_space": {"point": tune.grid_search(points)}}
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(one, plain=plain), HOLDS),
         tune_config=tune.TuneConfig(
@@ -69,7 +71,7 @@ def search(
         run_config=tune.RunConfig(
             name=f"sweep-{os.getpid()}", storage_path=str(launch.storage), verbose=0, callbacks=[_Listener(listen)]
         ),
-        **chosen,
+        param_space=None if points is None else {"point": tune.grid_search(points)},
     )
     tuner.fit()
 
@@ -86,9 +88,10 @@ def _optuna(own: dict) -> OptunaSearch:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    first = sweeps.first(own)
+    first = space.first(own)
+    domains = {option: _domain(values) for option, values in own["space"].items()}
     return OptunaSearch(
-        {option: _domain(values) for option, values in own["space"].items()},
+        OptunaSearch.convert_search_space(domains),
         metric=own["metric"],
         mode="max",
         seed=own["seed"],

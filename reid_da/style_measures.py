@@ -76,6 +76,7 @@ def identity_measure(
     persons, cameras, gallery_persons, gallery_cameras = map(
         np.asarray, (persons, cameras, gallery_persons, gallery_cameras)
     )
+    real, styled = np.asarray(real), np.asarray(styled)
     count = _check(cameras, real=real, styled=styled, persons=persons)
     sides = (gallery, gallery_persons, gallery_cameras)
     whole = evaluate(real, persons, cameras, *sides)
@@ -106,13 +107,13 @@ def retrieval_measure(real, styled, cameras) -> tuple[float, float]:
     Raises:
         ValueError: shapes that do not fit, a camera out of range, or fewer than two cameras.
     """
-    cameras = np.asarray(cameras)
+    real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
     count = _check(cameras, real=real, styled=styled)
     images, wanted = np.nonzero(cameras[:, None] != np.arange(count))
     if not len(images):
         raise ValueError(f"{len(cameras)} images under {count} cameras; expected images and at least two cameras")
     # to the ranking an original is the one image of its person, and its copy comes from another camera
-    found = evaluate(np.asarray(styled)[images, wanted], images + 1, wanted, real, np.arange(len(cameras)) + 1, cameras)
+    found = evaluate(styled[images, wanted], images + 1, wanted, real, np.arange(len(cameras)) + 1, cameras)
     return found.mAP, found.rank(1)
 
 

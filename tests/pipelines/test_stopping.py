@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cache, stopping, sweeps
+from pipelines import cache, space, stopping
 from reid_da import checkpoint, loop
 
 STEPS = 30  # so that the rungs are 10 and 20
@@ -54,7 +54,7 @@ def train(folder: Path, method, every: int = 1, begin: int = 0, **whose) -> int 
 
 def test_there_is_a_score_for_every_metric(monkeypatch):
     monkeypatch.undo()
-    assert set(stopping.SCORES) == set(sweeps.METRICS)
+    assert set(stopping.SCORES) == set(space.METRICS)
 
 
 @pytest.mark.parametrize("count", range(stopping.LEAST + 3))

@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from started import ROOT, left_over, statuses
 
-from pipelines import cluster, command, graph, options, sweep, sweeps
+from pipelines import cluster, command, graph, options, retrieving, space, sweep, sweeps
 from pipelines.progress import Screen
 from pipelines.tracking import Tracking
 
@@ -349,8 +349,8 @@ def fails(capsys, monkeypatch, tmp_path):
         (["sweep.space.hhl.nonsense=[1,2]"], "unknown option 'hhl.nonsense'"),
         (["sweep.space.nonsense.beta=[1,2]"], "unknown option 'nonsense.beta'"),
         (["sweep.space.beta=[0.1,abc]"], "hhl.beta is 'abc'; expected a number"),
-        (["sweep.space.beta=[0.1,-1]"], "hhl.beta is -1 "),
-        (["sweep.space.beta=0.3"], "sweep.space.hhl.beta is 0.3; expected a list of values"),
+        (["sweep.space.beta=[0.1,-1]"], "hhl.beta is -1.0 "),
+        (["sweep.space.beta=0.3"], "sweep.space.beta=0.3: expected values such as"),
         (["sweep.space.beta=[0.1"], "sweep.space.beta=[0.1: expected values such as"),
         (["sweep.space.beta={from: 0.1, to: 1.0}"], "sweep.search=grid takes values"),
         (["sweep.space.beta=[1]", "sweep.space.arn.margin=[1]"], "options of arn and hhl; a sweep trains one method"),
@@ -373,14 +373,25 @@ def test_what_does_not_fit_the_cluster_is_refused_with_the_numbers(monkeypatch):
         def start(self):
             pass
 
-    monkeypatch.setattr(tuning.ray, "cluster_resources", lambda: {"CPU": 32.0, "GPU": 8.0, "memory": 1e9})
+    def has(*nodes: dict) -> None:
+        whole = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
+        monkeypatch.setattr(tuning.ray, "cluster_resources", lambda: whole)
+        monkeypatch.setattr(tuning.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+
+    has(*[{"CPU": 16.0, "GPU": 4.0, "memory": 1e9}] * 2)
     words = "each 2 workers of 1 GPU and 3 CPUs; the cluster has 32 CPUs and 8 GPUs"
     assert tuning.room({"max_concurrent": "auto"}, Launch()) == (4, words)
     assert tuning.room({"max_concurrent": 3}, Launch()) == (3, words)
-    with pytest.raises(ValueError, match="is 5 trials at a time, each 2 workers.*has 32 CPUs and 8 GPUs, room for 4"):
+    with pytest.raises(
+        ValueError, match="^5 trials at a time, each 2 workers.*has 32 CPUs and 8 GPUs on 2 nodes, room for 4"
+    ):
         tuning.room({"max_concurrent": 5}, Launch())
-    monkeypatch.setattr(tuning.ray, "cluster_resources", lambda: {"CPU": 16.0, "GPU": 8.0})
+    has({"CPU": 16.0, "GPU": 8.0})
     assert tuning.room({"max_concurrent": "auto"}, Launch())[0] == 2, "by what is scarcest"
+    has(*[{"CPU": 2.0, "GPU": 1.0}] * 8)
+    with pytest.raises(ValueError, match="^1 trial at a time, .*has 16 CPUs and 8 GPUs on 8 nodes, room for 0"):
+        tuning.room({"max_concurrent": "auto"}, Launch())  # a worker's three CPUs are on no node
+    has({"CPU": 16.0, "GPU": 8.0})
     Launch.gpu, Launch.num_workers, Launch.threads = False, 1, 1
     assert tuning.room({"max_concurrent": "auto"}, Launch()) == (
         16,
@@ -391,25 +402,44 @@ def test_what_does_not_fit_the_cluster_is_refused_with_the_numbers(monkeypatch):
 def test_tpe_begins_with_the_papers_values_and_stays_within_the_space():
     from pipelines import tuning
 
-    space = {"hhl.beta": {"from": 0.05, "to": 2.0, "log": True}, "hhl.n_t": {"from": 15, "to": 17}}
-    search = tuning._optuna({"metric": "mAP", "seed": 0, "space": space})
+    wanted = {"hhl.beta": {"from": 0.05, "to": 2.0, "log": True}, "hhl.n_t": {"from": 15, "to": 17}}
+    search = tuning._optuna({"metric": "mAP", "seed": 0, "space": wanted})
     found = []
     for number in range(40):
         found.append(search.suggest(str(number)))
         search.on_trial_complete(str(number), {"mAP": found[-1]["hhl.beta"], "training_iteration": 1})
-    assert found[0] == sweeps.PAPERS
+    assert found[0] == space.PAPERS
     assert {point["hhl.n_t"] for point in found} == {15, 16, 17} and {type(point["hhl.n_t"]) for point in found} == {
         int
     }
     assert all(0.05 <= point["hhl.beta"] <= 2 for point in found)
     assert sum(point["hhl.beta"] > 1 for point in found[20:]) > 10, "it has learned where it is better"
-    space = {
+    wanted = {
         "hhl.persons": {"from": 1, "to": 2, "log": True},
         "hhl.margin": {"from": 0.0, "to": 1.0},
         "hhl.styles": ["copies"],
     }
-    search = tuning._optuna({"metric": "mAP", "seed": 0, "space": space})
+    search = tuning._optuna({"metric": "mAP", "seed": 0, "space": wanted})
     found = [search.suggest(str(number)) for number in range(20)]
     assert {point["hhl.persons"] for point in found} == {1, 2} and {point["hhl.styles"] for point in found} == {
         "copies"
     }
+
+
+@pytest.mark.slow
+def test_a_failed_trials_finished_stage_is_not_left_running(monkeypatch, tmp_path):
+    real, calls = retrieving.style_retrieval, []
+
+    def fail_second(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise ValueError("the second one")
+        return real(*arguments)
+
+    monkeypatch.setattr(retrieving, "style_retrieval", fail_second)
+    arguments = [*SMALL, f"work_dir={tmp_path}", "hhl.steps=2", "n_t=0", "sweep.space.beta=[0.1,0.5]"]
+    monkeypatch.setattr(sys, "argv", ["sweep.py", *arguments])
+    command.many_main(sweep.story, "sweep", sweep.INSTEAD, cluster="inline")
+    _, found = runs(tmp_path)
+    assert sorted(one.info.status for one in found["trial"]) == ["FAILED", "FINISHED"]
+    assert {one.info.status for one in found["hhl"]} == {"FINISHED"}

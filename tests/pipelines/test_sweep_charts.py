@@ -199,6 +199,11 @@ def test_agreement_has_a_named_dot_for_each_trial_with_both(drawn):
     rows = [row(0.2, beta=0.123456, n_t=4), row(0.3, beta=0.5, n_t=8), {"point": {"hhl.beta": 1.0}, "mAP": 0.9}]
     axis = drawn(sweep_charts.agreement(rows, -0.5, TITLE)).axes[0]
     assert axis.lines[0].get_xydata().tolist() == [pytest.approx([0.8, 20]), pytest.approx([0.7, 30])]
-    assert [text.get_text() for text in axis.texts] == ["beta 0.123, n_t 4", "beta 0.5, n_t 8"]
+    assert [text.get_text() for text in axis.texts] == ["beta 0.1235, n_t 4", "beta 0.5, n_t 8"]
     assert axis.get_title() == f"{TITLE}: rank correlation -0.50"
     assert drawn(sweep_charts.agreement(rows, None, TITLE)).axes[0].get_title() == TITLE
+
+
+def test_a_missing_trial_of_a_2_x_2_grid_does_not_join_all_dots():
+    rows = [{"point": {"b": b, "n": n}, "mAP": 0.1, "rank1": 0.1} for b, n in ((1, 1), (2, 1), (1, 2))]
+    assert len(sweep_charts.curves("b", rows, "t").axes[0].containers) == 2

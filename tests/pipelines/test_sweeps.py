@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cache, graph, options, sweeps
+from pipelines import cache, graph, options, space, sweeps
 
 BASE = ["source=market", "target=duke"]
 RANGE = {"from": 0.1, "to": 2.0}
@@ -29,7 +29,7 @@ def trial(own: dict, point: dict, base: dict, num_workers: int = 1) -> sweeps.Tr
 
 
 def trials(own: dict, base: dict) -> list[sweeps.Trial]:
-    return [trial(own, point, base) for point in sweeps.points(own)]
+    return [trial(own, point, base) for point in space.points(own)]
 
 
 # -- the space
@@ -43,9 +43,9 @@ def test_options_have_full_names_and_the_command_line_replaces_and_adds():
         "sweep.space.hhl.margin={from: 0.1, to: 1, log: true}",
         "sweep.space.hhl.beta=[1.0]",
     ]
-    space = options.space(shipped, given)
-    assert space == {"hhl.beta": [1.0], "hhl.n_t": [0], "hhl.margin": {"from": 0.1, "to": 1, "log": True}}
-    assert list(space) == ["hhl.beta", "hhl.n_t", "hhl.margin"], "in the order of their first naming"
+    wanted = options.space(shipped, given)
+    assert wanted == {"hhl.beta": [1.0], "hhl.n_t": [0], "hhl.margin": {"from": 0.1, "to": 1, "log": True}}
+    assert list(wanted) == ["hhl.beta", "hhl.n_t", "hhl.margin"], "in the order of their first naming"
     assert shipped == {"beta": [0.2, 0.5], "n_t": [4, 8]}
 
 
@@ -114,13 +114,13 @@ def test_a_space_that_cannot_be_read_is_refused(argument):
 )
 def test_what_no_sweep_can_be_made_of_is_refused(changed, expected):
     with pytest.raises(ValueError) as error:
-        sweeps.check(block(**changed))
+        space.check(block(**changed))
     assert expected in str(error.value) and ("expected" in str(error.value) or "give" in str(error.value))
 
 
 @pytest.mark.parametrize("search", ["random", "tpe"])
 def test_ranges_are_for_those_that_draw(search):
-    sweeps.check(block(search=search, space={"hhl.beta": RANGE | {"log": True}, "hhl.n_t": {"from": 0, "to": 32}}))
+    space.check(block(search=search, space={"hhl.beta": RANGE | {"log": True}, "hhl.n_t": {"from": 0, "to": 32}}))
 
 
 @pytest.mark.parametrize(("name", "count"), [("beta", 11), ("n_t", 9), ("beta_n_t", 12), ("papers", 99)])
@@ -128,8 +128,8 @@ def test_every_shipped_space_plans(name, count, base):
     """Its corners as trials; all of its points could be told apart."""
     own = options.composed("sweep", [f"sweep={name}"])["sweep"]
     own |= {"space": options.space(own["space"], []), "known_methods": options.method_names()}
-    sweeps.check(own)
-    points = sweeps.points(own)
+    space.check(own)
+    points = space.points(own)
     assert len(points) == len({json.dumps(point) for point in points}) == count
     assert all(trial(own, point, base).method == "hhl" for point in (points[0], points[-1]))
     assert {path.stem for path in (options.CONF / "sweep").glob("*.yaml")} == {"beta", "n_t", "beta_n_t", "papers"}
@@ -139,10 +139,10 @@ def test_every_shipped_space_plans(name, count, base):
 
 
 def test_a_grid_is_the_product_in_order():
-    space = {"hhl.n_t": [8, 0], "hhl.beta": [0.5, 0.1, 0.3]}
-    points = sweeps.points(block(space=space))
+    wanted = {"hhl.n_t": [8, 0], "hhl.beta": [0.5, 0.1, 0.3]}
+    points = space.points(block(space=wanted))
     assert [list(point.values()) for point in points] == [[8, 0.5], [8, 0.1], [8, 0.3], [0, 0.5], [0, 0.1], [0, 0.3]]
-    assert all(list(point) == list(space) for point in points)
+    assert all(list(point) == list(wanted) for point in points)
 
 
 SPACE = {
@@ -155,7 +155,7 @@ SPACE = {
 
 
 def test_random_points_are_within_their_ranges_and_distinct():
-    points = sweeps.points(block(search="random", num_trials=200, space=SPACE))
+    points = space.points(block(search="random", num_trials=200, space=SPACE))
     assert len(points) == len({json.dumps(point) for point in points}) == 200
     of = {option: [point[option] for point in points] for option in SPACE}
     assert all(0.05 <= value <= 2 for value in of["hhl.beta"]) and all(0 <= value <= 1 for value in of["hhl.margin"])
@@ -169,35 +169,35 @@ def test_random_points_are_within_their_ranges_and_distinct():
 
 def test_random_points_are_drawn_from_the_sweep_s_own_seed():
     drawn = [
-        sweeps.points(block(search="random", num_trials=n, seed=s, space=SPACE))
+        space.points(block(search="random", num_trials=n, seed=s, space=SPACE))
         for n, s in ((5, 0), (5, 0), (8, 0), (5, 1))
     ]
     assert drawn[0] == drawn[1] == drawn[2][:5], "more trials go on from fewer"
     assert all(point not in drawn[0] for point in drawn[3])
-    assert drawn[0] == sweeps.points(block(search="random", num_trials=5, space=SPACE, seeds=[7, 8]))
+    assert drawn[0] == space.points(block(search="random", num_trials=5, space=SPACE, seeds=[7, 8]))
 
 
 def test_a_space_may_be_drawn_whole_and_no_further():
-    space = {"hhl.n_t": {"from": 0, "to": 2}, "hhl.styles": ["copies", "jitter"]}
-    assert len(sweeps.points(block(search="random", num_trials=6, space=space))) == 6
+    wanted = {"hhl.n_t": {"from": 0, "to": 2}, "hhl.styles": ["copies", "jitter"]}
+    assert len(space.points(block(search="random", num_trials=6, space=wanted))) == 6
     with pytest.raises(ValueError, match="sweep.num_trials is 7; the space has 6 points, expected no more trials"):
-        sweeps.points(block(search="random", num_trials=7, space=space))
+        space.points(block(search="random", num_trials=7, space=wanted))
 
 
 def test_tpe_begins_with_the_papers_values_where_the_space_has_them():
     tpe = {"search": "tpe"}
-    assert sweeps.points(block(**tpe)) is None
-    assert sweeps.first(block(**tpe, space={"hhl.beta": [0.1, 0.5], "hhl.n_t": {"from": 0, "to": 32}})) == sweeps.PAPERS
-    assert sweeps.first(block(**tpe, space={"hhl.beta": RANGE, "hhl.n_t": [4, 8]})) == {"hhl.beta": 0.5}
-    assert sweeps.first(block(**tpe, space={"hhl.beta": {"from": 0.6, "to": 2.0}, "hhl.margin": [0.3]})) == {}
-    assert sweeps.first(block(**tpe, space={"hhl.beta": {"from": 0.5, "to": 2.0}, "hhl.margin": RANGE})) == {
+    assert space.points(block(**tpe)) is None
+    assert space.first(block(**tpe, space={"hhl.beta": [0.1, 0.5], "hhl.n_t": {"from": 0, "to": 32}})) == space.PAPERS
+    assert space.first(block(**tpe, space={"hhl.beta": RANGE, "hhl.n_t": [4, 8]})) == {"hhl.beta": 0.5}
+    assert space.first(block(**tpe, space={"hhl.beta": {"from": 0.6, "to": 2.0}, "hhl.margin": [0.3]})) == {}
+    assert space.first(block(**tpe, space={"hhl.beta": {"from": 0.5, "to": 2.0}, "hhl.margin": RANGE})) == {
         "hhl.beta": 0.5
     }
 
 
 def test_corners_are_the_ends_of_every_option():
     own = block(search="tpe", space={"hhl.beta": RANGE, "hhl.n_t": [0, 4, 16], "hhl.margin": [0.3]})
-    assert sweeps.corners(own) == [
+    assert space.corners(own) == [
         {"hhl.beta": 0.1, "hhl.n_t": 0, "hhl.margin": 0.3},
         {"hhl.beta": 2.0, "hhl.n_t": 16, "hhl.margin": 0.3},
     ]
@@ -215,12 +215,12 @@ def test_corners_are_the_ends_of_every_option():
     ],
 )
 def test_the_method_is_the_one_whose_options_are_searched(searched, method):
-    assert sweeps.method_of(block(space=dict.fromkeys(searched, [1]))) == method
+    assert space.method_of(block(space=dict.fromkeys(searched, [1]))) == method
 
 
 def test_options_of_two_methods_are_refused():
     with pytest.raises(ValueError, match="sweep.space has options of arn and hhl; a sweep trains one method"):
-        sweeps.method_of(block(space={"hhl.beta": [1], "arn.weight_rec": [1]}))
+        space.method_of(block(space={"hhl.beta": [1], "arn.weight_rec": [1]}))
 
 
 # -- its trials
@@ -330,7 +330,7 @@ def test_data_that_all_trials_have_is_planned_once(base):
     own, data = block(), graph.data_stages(base)
     assert not sweeps.changes_data(own) and sweeps.changes_data(block(space={"data.seed": [0, 1]}))
     assert sweeps.changes_data(block(space={"images.height": [32, 64]}))
-    for point in sweeps.points(own)[:2]:
+    for point in space.points(own)[:2]:
         given = sweeps.trial(own, point, base, options.changed, 1, data)
         assert given.key == trial(own, point, base).key
         assert {id(stage) for stage in given.graphs[0] if stage.name == "data"} == {
@@ -464,12 +464,18 @@ def test_how_long_a_trial_may_take_goes_by_what_it_starts_from(small, tmp_path):
 
 
 def test_force_forgets_the_trials_own_stages_of_its_kinds(small, tmp_path):
-    one, _ = small
+    one, folder = small
     for stage in {stage.hash: stage for plan in one.graphs for stage in plan}.values():
         finish(stage, tmp_path, {})
-    sweeps.forget([one], one.settings[0] | {"force": ["pretrain", "hhl"]}, print)
+    folder.mkdir(parents=True)
+    for seed in (0, 1):
+        cache.write_json(folder / f"{one.key}-{seed}.json", {"scores": {"0.33": 0.1}, "stopped": 4})
+    sweeps.forget([one], one.settings[0] | {"force": ["pretrain", "hhl"]}, folder, print)
+    assert not list(folder.iterdir()), "who was stopped is trained again"
     left = {stage.name for plan in one.graphs for stage in plan if stage.finished(tmp_path)}
-    assert left == {"data", "generator", "styles", "pretrain", "style_retrieval"}, "pretrain is not the trials' own"
+    assert left == {"data", "generator", "styles", "pretrain"}, (
+        "what was measured goes too; pretrain is not the trials' own"
+    )
 
 
 def test_the_headline_tells_data_recipe_seeds_and_what_is_maximised(base):
@@ -478,3 +484,69 @@ def test_the_headline_tells_data_recipe_seeds_and_what_is_maximised(base):
         "grid over hhl.beta x hhl.n_t: market -> duke, synthetic data, recipe quick, seed 0, 1; by style_retrieval"
     )
     assert not sweeps.on_real_data(base)
+
+
+# -- what was found wrong once
+
+
+@pytest.mark.parametrize(
+    "option", ["recipe", "methods", "work_dir", "force", "target", "source.root", "cluster.num_workers"]
+)
+def test_an_option_that_belongs_to_no_training_is_not_searched(option):
+    with pytest.raises(
+        ValueError, match=f"sweep.space.{option}: not searched; give {option.partition('.')[0]} on the command"
+    ):
+        space.check(block(space={option: [1, 2]}))
+
+
+def test_a_seed_counts_once():
+    with pytest.raises(ValueError, match=r"sweep.seeds is \[0, 0\]; expected every seed once"):
+        space.check(block(seeds=[0, 0]))
+
+
+@pytest.mark.parametrize("more", [["gan.steps=null"], ["gan.batch=15"], ["gan.steps=0"]])
+def test_the_generators_options_are_checked_where_style_retrieval_alone_needs_it(more):
+    settings = options.compose([*BASE, "methods=[arn]", *more])
+    with pytest.raises(ValueError, match="gan"):
+        trial(block(space={"arn.margin": [1.0]}), {"arn.margin": 1.0}, settings, num_workers=2)
+
+
+def test_whole_numbers_are_floats_where_the_option_is_one(base):
+    wanted = {"hhl.beta": {"from": 0, "to": 2}, "hhl.n_t": {"from": 0, "to": 2}, "hhl.margin": [1, 0.3]}
+    typed = space.typed(wanted, base)
+    assert repr(typed["hhl.beta"]) == "{'from': 0.0, 'to': 2.0}" and repr(typed["hhl.margin"]) == "[1.0, 0.3]"
+    assert repr(typed["hhl.n_t"]) == "{'from': 0, 'to': 2}"
+    a, b = (trial(block(), {"hhl.beta": value, "hhl.n_t": 4}, base) for value in (1, 1.0))
+    assert a.trained()[0].hash == b.trained()[0].hash
+
+
+def test_the_command_line_of_a_value_that_is_a_block(base):
+    point = {"hhl.optimiser.lr": {"base": 0.01, "new": 0.1}}
+    own = block(space={"hhl.optimiser.lr": [point["hhl.optimiser.lr"]]})
+    words = shlex.split(sweeps.command_line({"point": point}, BASE, own))[2:]
+    assert graph.plan(options.compose(words))[-1].hash == trial(own, point, base).trained()[0].hash
+
+
+def test_what_was_trained_to_its_end_later_is_no_longer_stopped(small, tmp_path):
+    one, folder = small
+    folder.mkdir(parents=True)
+    for plan, seed in zip(one.graphs, (0, 1), strict=True):
+        cache.write_json(folder / f"{one.key}-{seed}.json", {"scores": {"0.33": 0.1}, "stopped": 4})
+    assert sweeps.summary(one, "mAP", folder) == {"mAP": 0.1, "stopped": 4}
+    for plan in one.graphs:
+        finish(plan[-2], tmp_path, {"target": {"mAP": 0.5}, "seconds": 1.0})
+        finish(plan[-1], tmp_path, {"style_retrieval": 0.5})
+    assert sweeps.summary(one, "mAP", folder)["mAP"] == 0.5
+
+
+def test_what_learns_nothing_is_not_swept(base):
+    with pytest.raises(ValueError, match="histogram learns nothing"):
+        trial(block(space={"histogram.bins": [2]}), {"histogram.bins": 2}, base)
+
+
+def test_disk_is_asked_for_and_refused_with_the_numbers(base, monkeypatch):
+    one = trial(block(), {"hhl.beta": 0.5, "hhl.n_t": 4}, base)
+    assert 12 * 1_000_000 < sweeps.disk(one, 12, 1) < 60 * 1_000_000
+    monkeypatch.setattr(sweeps.shutil, "disk_usage", lambda folder: sweeps.shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(ValueError, match=r"the trials need about 0.0 GB in .*, which has 0.0 GB free"):
+        sweeps.check_disk(one, 12, 1)
