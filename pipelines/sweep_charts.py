@@ -1,5 +1,7 @@
 """Charts of a sweep: a curve over each option, and a heat map of two. matplotlib only."""
 
+import textwrap
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -49,7 +51,7 @@ def curves(option: str, rows: list[dict], title: str, published: tuple | None = 
         axis.grid(alpha=0.3)
         if len(groups) > 1 or (published and metric == "rank1"):
             axis.legend(fontsize=8)
-    figure.suptitle(title, fontsize=9)
+    _entitle(figure, title)
     return figure
 
 
@@ -70,7 +72,8 @@ def heat_map(pair: tuple[str, str], rows: list[dict], metric: str, title: str) -
     for (i, k), value in np.ndenumerate(means):
         text = "\u2013" if np.isnan(value) else f"{value:.1f}"
         text += "" if np.isnan(spread[i, k]) else f"\n\u00b1 {spread[i, k]:.1f}"
-        axis.text(k, i, text, ha="center", va="center", fontsize=8, color="black" if value > middle else "white")
+        colour = "white" if value <= middle else "black"
+        axis.text(k, i, text, ha="center", va="center", fontsize=8, color=colour)
     if not np.isnan(means).all():
         i, k = np.unravel_index(np.nanargmax(means), means.shape)
         axis.add_patch(plt.Rectangle((k - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#d1372c", linewidth=2.5))
@@ -78,7 +81,7 @@ def heat_map(pair: tuple[str, str], rows: list[dict], metric: str, title: str) -
     axis.set_xticks(range(len(values[1])), [str(v) for v in values[1]])
     axis.set(ylabel=SHORT.get(pair[0], pair[0]), xlabel=SHORT.get(pair[1], pair[1]))
     figure.colorbar(drawn, label=f"{LABELS.get(metric, metric)} (%)")
-    axis.set_title(title, fontsize=9)
+    _entitle(figure, title)
     return figure
 
 
@@ -87,17 +90,24 @@ def agreement(rows: list[dict], correlation: float | None, title: str) -> plt.Fi
     there = [row for row in rows if "mAP" in row and "style_retrieval" in row]
     figure, axis = plt.subplots(figsize=(5, 4), layout="constrained")
     axis.plot([row["style_retrieval"] for row in there], [100 * row["mAP"] for row in there], "o", color="#1f6fb4")
-    for row in there:
+    for place, row in enumerate(sorted(there, key=lambda row: row["style_retrieval"])):
         name = ", ".join(f"{SHORT.get(o, o)} {_short(v)}" for o, v in row["point"].items())
-        axis.annotate(
-            name, (row["style_retrieval"], 100 * row["mAP"]), xytext=(4, 3), textcoords="offset points", fontsize=6
-        )
+        side = (
+            {"xytext": (5, -2), "ha": "left"} if place % 2 else {"xytext": (-5, -2), "ha": "right"}
+        )  # neighbours apart
+        dot = (row["style_retrieval"], 100 * row["mAP"])
+        axis.annotate(name, dot, textcoords="offset points", fontsize=6, **side)
     told = "" if correlation is None else f": rank correlation {correlation:.2f}"
     axis.set(xlabel="style retrieval (no labels)", ylabel="mAP on the target (%)")
-    axis.margins(x=0.15)
-    axis.set_title(f"{title}{told}", fontsize=9)
+    axis.margins(x=0.25)
+    _entitle(figure, f"{title}{told}")
     axis.grid(alpha=0.3)
     return figure
+
+
+def _entitle(figure: plt.Figure, title: str) -> None:
+    """The title in as many lines as the figure's width asks for."""
+    figure.suptitle(textwrap.fill(title, int(figure.get_size_inches()[0] * 13)), fontsize=9)
 
 
 def _groups(option: str, rows: list[dict]) -> dict[str, list[dict]]:
