@@ -44,7 +44,9 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
                 files.write_whole(text, io.BytesIO(f"{grids.table(own, cells)}\n".encode()))
                 bars = (grids.headline(own, cells), grids.labels(own), grids.scores(cells, "mAP"))
                 pictures = figures.of_grid(cells, bars, work_dir, path.stem)
-                track.finish(grids.numbers(cells), pictures, [path, text, rows, *measured], whole=not left)
+                track.finish(
+                    grids.numbers(cells), pictures, [path, text, rows, *measured], text.read_text(), whole=not left
+                )
     print(text.read_text(), end="")
     print(f"{path}; pictures in {work_dir / 'figures'}")
     if left:

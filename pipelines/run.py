@@ -26,9 +26,10 @@ def story(settings: dict) -> None:
             with track.alone():
                 path = results.write_csv(work_dir, track.run_ids())
                 pictures = figures.of_pipeline(found, settings, work_dir, track.key)
-                track.finish(logged.of_methods(found), pictures, [path])
-    whole = all(stage.about.get("whole") for stage in plan if stage.name == "data")
-    print(results.table(found, settings, data_stage.origin(settings), whole))
+                whole = all(stage.about.get("whole") for stage in plan if stage.name == "data")
+                table = results.table(found, settings, data_stage.origin(settings), whole)
+                track.finish(logged.of_methods(found), pictures, [path], table)
+    print(table)
     print(f"{path}; pictures in {work_dir / 'figures'}")
     print(f"to browse: {track.store.how_to_browse()}")
 

@@ -67,7 +67,8 @@ class Store:
             Path(self.uri.removeprefix("sqlite:///")).absolute().with_name("mlartifacts")
         )  # MLflow's own is under the cwd
         place = local.as_uri() if self.uri.startswith("sqlite:///") else None
-        return self.client.create_experiment(EXPERIMENT, artifact_location=place)
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # or MLflow's pages are those for language models
+        return self.client.create_experiment(EXPERIMENT, artifact_location=place, tags=kind)
 
     def mine(self, condition: str, **options):
         """The work_dir's runs for which the condition holds."""

@@ -50,7 +50,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
 
         plan = list({stage.hash: stage for one in trials for stage in one.shared()}.values())
         tags = {"source": base["source"]["name"], "target": base["target"]["name"], "recipe": base["recipe"]}
-        about = {"kind": "sweep", "name": sweeps.headline(block, base), "key": sweeps.key(block, trials), "tags": tags}
+        about = {"kind": "sweep", "name": sweeps.name(block, base), "key": sweeps.key(block, trials), "tags": tags}
         work_dir = Path(base["work_dir"]).absolute()
         with Screen(work_dir) as screen, Tracking(base, plan, screen, **about, ranked_lists=False) as track:
             began = time.monotonic()

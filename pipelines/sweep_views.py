@@ -133,7 +133,7 @@ class Views:
             if (agreement := sweeps.correlation(rows)) is not None:
                 numbers["rank_correlation"] = agreement
             numbers |= {f"seconds/{k}": v for k, v in self._seconds().items()}
-            self.track.finish(numbers, self._charts(rows, agreement), [table, report, csv])
+            self.track.finish(numbers, self._charts(rows, agreement), [table, report, csv], text)
         return f"{text}\n{table}; pictures in {self.work_dir / 'figures'}"
 
     def _champion(self, best: dict) -> str:

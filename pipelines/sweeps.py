@@ -173,6 +173,11 @@ def key(own: dict, trials: list[Trial]) -> str:
     return json.dumps([asked, [one.key for one in trials]], sort_keys=True)
 
 
+def name(own: dict, base: dict) -> str:
+    """What its run is called: the space and the pair of data sets."""
+    return f"sweep of {' x '.join(own['space'])}: {base['source']['name']} -> {base['target']['name']}"
+
+
 def headline(own: dict, base: dict) -> str:
     """Which data, recipe and space, and what is maximised."""
     space = " x ".join(option for option in own["space"])

@@ -159,10 +159,14 @@ class Tracking:
             metrics += [Metric(name, entry[name], now, step) for name in names]
         self.store.log_missing(run, metrics)
 
-    def finish(self, numbers: dict[str, float], pictures: list[Path], files: list[Path], whole: bool = True) -> None:
+    def finish(
+        self, numbers: dict[str, float], pictures: list[Path], files: list[Path], note: str = "", whole: bool = True
+    ) -> None:
         """The command's own metrics, figures and tables; its run is FINISHED.
 
-        whole: false leaves the metrics to the command that goes on; till then the run is KILLED.
+        Args:
+            note: the run's description, what its page shows first. whole: false leaves the metrics to the command that goes on;
+                till then the run is KILLED.
         """
         if whole:
             self.store.log(self.pipeline, numbers)
@@ -170,6 +174,8 @@ class Tracking:
             self.client.log_artifact(self.pipeline, str(path), "figures")
         for path in files:
             self.client.log_artifact(self.pipeline, str(path))
+        if note:
+            self.client.set_tag(self.pipeline, "mlflow.note.content", f"```\n{note}\n```")
         self._log_data(self.pipeline, [(self.tags["stage"], one) for one in self.data if one.finished(self.work_dir)])
         self.client.set_terminated(self.pipeline, "FINISHED" if whole else "KILLED")
 

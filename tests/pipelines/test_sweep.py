@@ -66,7 +66,7 @@ def test_what_it_says(swept):
     assert said[0] == "market -> duke: synthetic data, recipe quick"
     headline = "grid over hhl.beta x hhl.n_t: market -> duke, synthetic data, recipe quick, seed 0; by mAP"
     assert said.count(headline) == 2, "before and above the table"
-    assert "4 trials, 1 at a time, one after another in this process" in said
+    assert any(line.startswith("4 trials, 1 at a time, one after another in this process; about ") for line in said)
     for label in ("data market", "data duke", "generator", "pretrain", "styles"):
         assert sum(line.startswith(f"{label} ") for line in done.stderr.splitlines()) == 1, "made once, and said once"
     growing = [line.split()[:5] for line in done.stderr.splitlines() if line[1:3] == "/4"]
@@ -228,7 +228,7 @@ def planned(monkeypatch, work_dir: Path, *arguments: str) -> tuple[dict, list[sw
     command.many_main(lambda *both: found.append(both), "sweep", sweep.INSTEAD, cluster="local")
     own, compose = found[0][0]["sweep"] | {"known_methods": options.method_names()}, found[0][1]
     base = compose(["methods=[hhl]"])
-    trials = [sweeps.trial(own, point, base, options.changed, 1) for point in sweeps.points(own)]
+    trials = [sweeps.trial(own, point, base, options.changed, 1) for point in space.points(own)]
     with Screen(work_dir) as screen:
         track = Tracking(base, [], screen, kind="sweep", key=sweeps.key(own, trials))
     return own, trials, work_dir / "sweeps" / track.key
