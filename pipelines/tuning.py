@@ -32,15 +32,17 @@ def room(own: dict, launch: RayCluster) -> tuple[int, str]:
         "1 worker" if launch.num_workers == 1 else f"{launch.num_workers} workers",
         ("1 GPU and " if launch.gpu else "") + f"{launch.threads} CPU{'s' if launch.threads > 1 else ''}",
     )
-    cluster = " and ".join(f"{int(have[name])} {name}s" for name in ("CPU", "GPU") if have.get(name))
+    words += "; the cluster has " + " and ".join(
+        f"{int(have[name])} {name}s" for name in ("CPU", "GPU") if have.get(name)
+    )
     wanted = own["max_concurrent"]
     if most < 1 or (wanted != "auto" and wanted > most):
         asked = 1 if wanted == "auto" else wanted
         raise ValueError(
-            f"{asked} trial{'s' * (asked > 1)} at a time, {words}; the cluster has {cluster} on {len(nodes)} nodes, room for "
-            f"{most}: fewer cluster.num_workers, cluster.cpus_per_worker or sweep.max_concurrent fit"
+            f"{asked} trial{'s' * (asked > 1)} at a time, {words} on {len(nodes)} node{'s' * (len(nodes) > 1)}, room for {most}: "
+            "fewer cluster.num_workers, cluster.cpus_per_worker or sweep.max_concurrent fit"
         )
-    return (most if wanted == "auto" else wanted), f"{words}; the cluster has {cluster}"
+    return (most if wanted == "auto" else wanted), words
 
 
 def search(
