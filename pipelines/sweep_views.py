@@ -192,16 +192,16 @@ class Views:
             if self.metric == "mAP"
             else "chosen without labels"
         )
-        lines = [sweeps.headline(self.own, self.base), _line("", "", _columns(self.metric))]
+        lines = [
+            sweeps.headline(self.own, self.base)
+        ]  # the answer first: MLflow's page folds what comes after a few lines
+        lines.append(f"best: {_point(best['point'])}, {self.metric} {100 * best[self.metric]:.1f}{sure} ({oracle})")
+        agreement, count = sweeps.correlation(rows), len(sweeps.both(rows))
+        told = "not told by so few, or with one camera" if agreement is None else f"{agreement:+.2f}"
+        lines.append(f"rank correlation of mAP and style retrieval over {count} trials: {told}")
+        lines.append(_line("", "", _columns(self.metric)))
         lines += [_line("", _point(row["point"]), _values(row, self.metric), _note(row)) for row in rows]
         lines += [f"failed: {_point(point)}: {error}" for point, error in self.errors.values()]
-        lines.append(f"best: {_point(best['point'])}, {self.metric} {100 * best[self.metric]:.1f}{sure} ({oracle})")
-        if (agreement := sweeps.correlation(rows)) is not None:
-            lines.append(
-                f"rank correlation of mAP and style retrieval over {len(sweeps.both(rows))} trials: {agreement:+.2f}"
-            )
-        elif self.metric == "mAP" and rows:
-            lines.append("rank correlation of mAP and style retrieval: not told by so few trials, or with one camera")
         spent = self._seconds()
         lines.append(
             f"time: shared stages {spent['shared']:.0f} s; trials {spent['trials']:.0f} s, {self.at_once} at a time, "

@@ -6,7 +6,8 @@ pairs i != k:
                 that has seen real images only)
     identity    does it still find its person among real images? (what CamStyle and HHL, Zhong et al., 2018, take for given)
     colour      how much of the way have its colours gone?
-and, of a method instead of a generator, whether it finds the original of a styled image (retrieval_measure). NaN stands where a camera has no images. Called by pipelines/measuring.py, on persons that the generator has not seen.
+and, of a method instead of a generator, whether it finds the original of a styled image (retrieval_measure). NaN stands where a
+camera has no images. Called by pipelines/measuring.py and retrieving.py, on persons that the generator has not seen.
 """
 
 import numpy as np
