@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from pipelines.cache import Stage
@@ -72,11 +73,12 @@ def numbers(result: dict) -> dict[str, float]:
     return found
 
 
+@cache
 def commit() -> dict[str, str]:
     """The git commit of this code, if it is a checkout."""
     command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return {}
     return {"mlflow.source.git.commit": done.stdout.strip()} if done.returncode == 0 else {}

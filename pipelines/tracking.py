@@ -12,6 +12,8 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from pipelines import logged
 from pipelines.cache import Stage, held
 from pipelines.store import Store
@@ -83,9 +85,18 @@ class Tracking:
         self._watch_the_machine()
 
     def _watch_the_machine(self) -> None:
-        """CPU, memory, disk, network and GPUs of this machine as system/... metrics of the command's run, till it ends."""
+        """CPU, memory, disk, network and GPUs of this machine as system/... metrics of the command's run, till it ends.
+
+        By one command: a second one with the same run would log what the first has at the same steps.
+        """
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+        watch = FileLock(self._folder(self.tags["stage"]) / f"{self.key}.watch.lock")
+        try:
+            watch.acquire(timeout=0)
+        except Timeout:
+            return
+        self.alive.callback(watch.release)
         monitor = SystemMetricsMonitor(self.pipeline, resume_logging=True, tracking_uri=self.uri)
         monitor.start()
         self.alive.callback(monitor.finish)
