@@ -1,7 +1,6 @@
 """What MLflow is told of stages and commands: their parameters, metrics and tags, as plain values. Knows no mlflow."""
 
 import json
-import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -75,10 +74,14 @@ def numbers(result: dict) -> dict[str, float]:
 
 @cache
 def commit() -> dict[str, str]:
-    """The git commit of this code, if it is a checkout."""
-    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
+    """The git commit of this code, if it is a checkout; read from its files, for which no git has to be there."""
+    git = ROOT / ".git"
+    if not (git / "HEAD").is_file():
         return {}
-    return {"mlflow.source.git.commit": done.stdout.strip()} if done.returncode == 0 else {}
+    head = (git / "HEAD").read_text().strip()
+    name = head.removeprefix("ref: ")
+    if name != head:
+        packed = (git / "packed-refs").read_text().splitlines() if (git / "packed-refs").is_file() else []
+        known = {line.partition(" ")[2]: line.partition(" ")[0] for line in packed}
+        head = (git / name).read_text().strip() if (git / name).is_file() else known.get(name, "")
+    return {"mlflow.source.git.commit": head} if head else {}
