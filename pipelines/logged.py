@@ -73,15 +73,18 @@ def numbers(result: dict) -> dict[str, float]:
 
 
 @cache
-def commit() -> dict[str, str]:
-    """The git commit of this code, if it is a checkout; read from its files, for which no git has to be there."""
-    git = ROOT / ".git"
+def commit(root: Path = ROOT) -> dict[str, str]:
+    """The git commit of this code, if it lies in a checkout; read from its files, for which no git has to be there."""
+    git = root / ".git"
+    if git.is_file():  # of a worktree: says where its own folder is
+        git = root / git.read_text().strip().removeprefix("gitdir: ")
     if not (git / "HEAD").is_file():
         return {}
     head = (git / "HEAD").read_text().strip()
-    name = head.removeprefix("ref: ")
-    if name != head:
-        packed = (git / "packed-refs").read_text().splitlines() if (git / "packed-refs").is_file() else []
+    if head.startswith("ref: "):
+        name = head.removeprefix("ref: ")
+        shared = git / (git / "commondir").read_text().strip() if (git / "commondir").is_file() else git
+        packed = (shared / "packed-refs").read_text().splitlines() if (shared / "packed-refs").is_file() else []
         known = {line.partition(" ")[2]: line.partition(" ")[0] for line in packed}
-        head = (git / name).read_text().strip() if (git / name).is_file() else known.get(name, "")
+        head = (shared / name).read_text().strip() if (shared / name).is_file() else known.get(name, "")
     return {"mlflow.source.git.commit": head} if head else {}
