@@ -75,7 +75,7 @@ def test_mlflow_holds_every_stage_finished(local):
     assert counts == {
         "pipeline": 1,
         "data": 2,
-        **dict.fromkeys(("generator", "styles", "pretrain", "baseline", "hhl", "arn"), 1),
+        **dict.fromkeys(("generator", "styles", "measures", "pretrain", "baseline", "hhl", "arn"), 1),
     }
     assert {one.info.status for group in found.values() for one in group} == {"FINISHED"}
     pipeline, hhl = found["pipeline"][0], found["hhl"][0]
