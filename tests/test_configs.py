@@ -1,5 +1,6 @@
 """Every file of conf/ composes, and every block is a constructor call that works."""
 
+import inspect
 from functools import partial
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from gan.networks import Generator
+from gan.stargan import StarGAN
 from pipelines import build, graph, options, training
 from reid_da import sampling
 from reid_da.learner import Learner
@@ -123,6 +126,52 @@ def test_the_paper_recipe_is_the_published_one():
     assert hhl["freeze_embedding"] and hhl["optimiser"]["lr"] == {"base": 0.01, "new": 0.1} and hhl["epochs"] == 60
     assert (gan["steps"], gan["batch"], gan["training"]["n_critic"], gan["training"]["lr"]) == (220_000, 16, 5, 1e-4)
     assert settings["arn"]["optimiser"]["lr"] == {"shared": 1e-7, "encoders": 1e-3, "classifier": 2e-3}
+
+
+def gan(*arguments: str) -> dict:
+    """The gan block, checked against what its classes take."""
+    settings = options.compose([*PAIR, *arguments])
+    graph.check_sizes(settings, 1)
+    return settings["gan"]
+
+
+@pytest.mark.parametrize("choice", choices("gan"))
+def test_every_generator_choice_has_the_same_options_and_a_seed_of_its_own(choice):
+    block, paper = gan(f"gan={choice}", "gan.seed=3"), gan("gan=paper")
+    assert block.keys() == paper.keys() and block["training"].keys() == paper["training"].keys()
+    assert block["seed"] == 3
+    build.build(block["generator"] | ({"channels": 4} if choice != "quick" else {}), 6)
+
+
+def test_the_papers_generator_names_every_option_at_its_published_value():
+    """What the classes take beyond sizes and runtime arguments stands in the file, and it is the signature's default."""
+    block = gan("gan=paper")
+    for part, target, runtime in [
+        ("training", StarGAN, {"generator", "discriminator", "steps", "average_gradients"}),
+        ("generator", Generator, {"num_cameras", "channels", "num_blocks"}),
+    ]:
+        defaults = {name: p.default for name, p in inspect.signature(target).parameters.items() if name not in runtime}
+        expected = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+        assert {name: value for name, value in block[part].items() if name != "_target_"} == expected
+
+
+@pytest.mark.parametrize("choice", ["paper", "notes", "best"])
+def test_options_of_the_published_networks_are_changed_without_a_plus(choice):
+    block = gan(f"gan={choice}", "gan.generator.upsample=resize", "gan.training.ema=0.5", "gan.training.precision=bf16")
+    assert block["generator"]["upsample"] == "resize"
+    assert (block["training"]["ema"], block["training"]["precision"]) == (0.5, "bf16")
+
+
+def test_notes_and_best_are_the_paper_but_for_what_they_say():
+    paper, notes, best = (gan("recipe=paper", f"gan={choice}") for choice in ("paper", "notes", "best"))
+    assert notes == paper | {"steps": None, "epochs": 200}
+    assert training.num_steps(notes, 12_936 // notes["batch"]) == 161_600  # market's images
+    changes = {"weight_identity": 10.0, "ema": 0.999}
+    resizing = paper["generator"] | {"upsample": "resize"}
+    assert best == paper | {"generator": resizing, "training": paper["training"] | changes}
+    small = options.compose([*PAIR, "recipe=paper", "gan=notes", "images.height=128", "images.width=64"])
+    size = small["images"]["height"], small["images"]["width"]
+    build.build(small["gan"]["discriminator"] | {"channels": 2}, 6, *size)
 
 
 def test_short_names_mean_hhls_options():
