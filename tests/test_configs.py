@@ -101,20 +101,14 @@ def test_every_method_steps_at_full_size_in_the_paper_recipe(method):
 
 @pytest.mark.slow
 def test_the_papers_generator_steps_at_full_size():
-    gan = options.compose([*PAIR, "recipe=paper"])["gan"]
+    block = gan("recipe=paper")
     torch.manual_seed(0)
-    generator, discriminator = build.build(gan["generator"], 6), build.build(gan["discriminator"], 6, 256, 128)
+    generator, discriminator = build.build(block["generator"], 6), build.build(block["discriminator"], 6, 256, 128)
     assert sum(p.numel() for p in generator.parameters()) == 8_433_664
     assert sum(p.numel() for p in discriminator.parameters()) == pytest.approx(44.82e6, abs=5e3)
-    learner = build.build(gan["training"], generator, discriminator, steps=10)
-    images = torch.rand(2, 3, 256, 128, generator=sampling.generator("images")) * 2 - 1
-    batch = {
-        "images": images,
-        "cameras": torch.tensor([0, 1]),
-        "wanted": torch.tensor([1, 0]),
-        "draw": sampling.draws(0, 0),
-    }
-    floats = learner.update(batch | {"step": gan["training"]["n_critic"] - 1})  # a step in which both networks move
+    learner = build.build(block["training"], generator, discriminator, steps=10)
+    step = block["training"]["n_critic"] - 1  # in which both networks move
+    floats = learner.update(gan_batch(2, 256, 128) | {"step": step})
     assert all(np.isfinite(value) for value in floats.values()) and "loss/G" in floats
 
 
@@ -140,7 +134,29 @@ def test_every_generator_choice_has_the_same_options_and_a_seed_of_its_own(choic
     block, paper = gan(f"gan={choice}", "gan.seed=3"), gan("gan=paper")
     assert block.keys() == paper.keys() and block["training"].keys() == paper["training"].keys()
     assert block["seed"] == 3
-    build.build(block["generator"] | ({"channels": 4} if choice != "quick" else {}), 6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("choice", choices("gan"))
+def test_every_generator_choice_steps_with_small_networks(choice, precision):
+    block, images = gan(f"gan={choice}", f"gan.training.precision={precision}"), gan_batch(12, 32, 16)
+    small = {"channels": 4, "num_blocks": 1} if choice != "quick" else {}
+    torch.manual_seed(0)
+    generator = build.build(block["generator"] | small, 6)
+    if choice == "quick":
+        generator.measure(((images["images"] + 1) * 127.5).byte().permute(0, 2, 3, 1), images["cameras"])
+    discriminator = build.build(block["discriminator"] | {"channels": 4, "depth": 3}, 6, 32, 16)
+    learner = build.build(block["training"], generator, discriminator, steps=10)
+    before = [parameter.detach().clone() for parameter in learner.averaged.parameters()]
+    floats = learner.update(images | {"step": block["training"]["n_critic"] - 1})
+    assert all(np.isfinite(value) for value in floats.values()) and "loss/G" in floats
+    assert any(not torch.equal(a, b) for a, b in zip(before, learner.averaged.parameters(), strict=True))
+
+
+def gan_batch(size: int, height: int, width: int) -> dict:
+    cameras = torch.arange(size) % 6
+    images = torch.rand(size, 3, height, width, generator=sampling.generator("images")) * 2 - 1
+    return {"images": images, "cameras": cameras, "wanted": cameras.roll(1), "draw": sampling.draws(0, 0)}
 
 
 def test_the_papers_generator_names_every_option_at_its_published_value():
