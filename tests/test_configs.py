@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gan.networks import Generator
+from gan.networks import Discriminator, Generator
 from gan.stargan import StarGAN
 from pipelines import build, graph, options, training
 from reid_da import sampling
@@ -160,11 +160,12 @@ def gan_batch(size: int, height: int, width: int) -> dict:
 
 
 def test_the_papers_generator_names_every_option_at_its_published_value():
-    """What the classes take beyond sizes and runtime arguments stands in the file, and it is the signature's default."""
+    """What the classes take beyond runtime arguments stands in the file, and it is the signature's default."""
     block = gan("gan=paper")
     for part, target, runtime in [
         ("training", StarGAN, {"generator", "discriminator", "steps", "average_gradients"}),
-        ("generator", Generator, {"num_cameras", "channels", "num_blocks"}),
+        ("generator", Generator, {"num_cameras"}),
+        ("discriminator", Discriminator, {"num_cameras", "height", "width"}),
     ]:
         defaults = {name: p.default for name, p in inspect.signature(target).parameters.items() if name not in runtime}
         expected = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
@@ -173,8 +174,9 @@ def test_the_papers_generator_names_every_option_at_its_published_value():
 
 @pytest.mark.parametrize("choice", ["paper", "notes", "best"])
 def test_options_of_the_published_networks_are_changed_without_a_plus(choice):
-    block = gan(f"gan={choice}", "gan.generator.upsample=resize", "gan.training.ema=0.5", "gan.training.precision=bf16")
-    assert block["generator"]["upsample"] == "resize"
+    training = [f"gan.training.{option}" for option in ("ema=0.5", "precision=bf16")]
+    block = gan(f"gan={choice}", "gan.generator.upsample=resize", "gan.discriminator.depth=4", *training)
+    assert block["generator"]["upsample"] == "resize" and block["discriminator"]["depth"] == 4
     assert (block["training"]["ema"], block["training"]["precision"]) == (0.5, "bf16")
 
 
