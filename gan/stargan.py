@@ -40,8 +40,8 @@ class StarGAN:
         weight_identity: of the identity mapping; 0, as published, skips it.
         decay_from: fraction of `steps` after which the learning rate falls linearly to 0.
         legacy_decay: let it fall as in the released code instead, hardly at all (gan.schedules.released_decay).
-        ema: decay in [0, 1) of a moving average of G's weights over G's steps (gan.averaging.follow); 0, as published,
-            keeps none. The attribute `averaged` is the generator to make styles with: this one, or else G itself.
+        ema: decay in [0, 1) of a moving average of G's weights over G's steps (gan.averaging); 0, as published, keeps
+            none. The attribute `averaged` is the generator to make styles with: this one, or else G itself.
         precision: "float32", as published, or "bf16": both networks under autocast to bfloat16. Weights, Adam, the
             gradient penalty and the means of all terms stay in float32.
         average_gradients: called with D's (G's) parameters between backward and Adam, to average .grad over ranks;
@@ -124,7 +124,8 @@ class StarGAN:
             terms = self._generator_terms(images, cameras, wanted, styled)
             floats |= self._step("generator", terms["loss/G"], terms, step)
             if self.ema:
-                averaging.follow(self.averaged, self.generator, self.ema)
+                decay = averaging.warmed(self.ema, (step + 1) // self.n_critic)
+                averaging.follow(self.averaged, self.generator, decay)
         return floats | {"lr": self.learning_rate(step)}
 
     def _discriminator_terms(self, images: Tensor, cameras: Tensor, styled: Tensor, alpha: Tensor) -> dict[str, Tensor]:

@@ -1,9 +1,10 @@
 """The moving average of weights against a loop over numbers."""
 
+import pytest
 import torch
 from torch import nn
 
-from gan.averaging import follow, follower
+from gan.averaging import follow, follower, warmed
 
 
 def network():
@@ -38,3 +39,13 @@ def test_a_follower_has_its_own_weights_and_no_gradient():
     with torch.no_grad():
         trained[0].weight.zero_()
     assert averaged[0].weight.abs().sum() > 0
+
+
+def test_the_start_is_forgotten_early_and_the_decay_is_met():
+    assert [warmed(0.999, moves) for moves in (1, 8, 90)] == pytest.approx([2 / 11, 0.5, 0.91])
+    assert warmed(0.999, 8989) < warmed(0.999, 8990) == warmed(0.999, 44_000) == 0.999
+    assert warmed(0.5, 20) == 0.5
+    share = 1.0  # of the starting weights after 280 moves
+    for moves in range(1, 281):
+        share *= warmed(0.999, moves)
+    assert share < 1e-9 and 0.999**280 > 0.75
