@@ -23,6 +23,10 @@ from reid_da.sampling import share
 # Raised when a stage's code changes what it makes from the same settings.
 VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 2, "style_retrieval": 1, "method": 1}
 
+GATE = ("bounds", "require_quality")  # options of gan that no image depends on
+# Options younger than generators that people have trained for days: switched off, the stage is the one that it was without them.
+OFF = {"upsample": "transposed", "legacy_decay": False, "ema": 0.0, "precision": "float32"}
+
 
 def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = None) -> list[Stage]:
     """All stages of a run, inputs first. Reads the data sets' folders, computes nothing else.
@@ -159,6 +163,11 @@ def upper_bound(settings: dict, data: dict[str, Stage]) -> list[Stage]:
     return with_inputs(_method_stage("hhl", settings | hhl, data))
 
 
+def _without_off(block):
+    """A part of a generator's settings without the options that are OFF; built from it, they take the same values."""
+    return {k: v for k, v in block.items() if k not in OFF or v != OFF[k]} if isinstance(block, dict) else block
+
+
 def _draw(target: Stage) -> dict:
     """What the target's images can be drawn again with, under other cameras; empty for data on disk."""
     draw = target.settings.get("draw")
@@ -184,7 +193,7 @@ def _styles_stage(block: dict, settings: dict, target: Stage) -> Stage:
     kind, about, inputs = block["styles"], _about(settings), {"target": target}
     values = {"styles": kind} | ({"jitter": block["jitter"]} if kind == "jitter" else {})
     if kind == "generator":
-        gan = {key: value for key, value in settings["gan"].items() if key not in ("bounds", "require_quality")}
+        gan = {key: _without_off(value) for key, value in settings["gan"].items() if key not in GATE}
         inputs["generator"] = Stage("generator", "generator", gan, {"target": target}, VERSIONS["generator"], about)
     elif kind == "redrawn":
         if not (draw := _draw(target)):
