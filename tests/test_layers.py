@@ -19,7 +19,7 @@ ORDER = [
 ]
 # The files of pipelines that know neither Ray nor MLflow nor Hydra, so that stages.run works without them.
 PLAIN = {
-    *("graph", "stages", "cache", "training", "styling", "shards", "measuring", "data_stage"),
+    *("graph", "stages", "cache", "training", "styling", "shards", "ready", "exporting", "measuring", "data_stage"),
     *("retrieving", "stopping", "files", "build", "results", "grids", "space", "sweeps"),
     *("figures", "sheets", "charts", "sweep_charts", "logged", "progress"),
 }
