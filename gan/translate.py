@@ -70,8 +70,8 @@ def _send(generator: nn.Module, images, rows: Tensor, cameras: Tensor) -> tuple[
     pixels = (pixels.pin_memory() if cuda else pixels).to(device, non_blocking=cuda)
     inputs = (pixels / 127.5 - 1)[(rows - first).to(device)].permute(0, 3, 1, 2)
     outputs = generator(inputs, cameras.to(device)).float()
-    outputs = (outputs + 1).mul_(127.5).round_().clamp_(0, 255).permute(0, 2, 3, 1)
-    styled = outputs.to(torch.uint8, memory_format=torch.contiguous_format)
+    outputs = outputs.add_(1).mul_(127.5).round_().clamp_(0, 255)  # in place: fresh memory costs more than the sums
+    styled = outputs.permute(0, 2, 3, 1).to(torch.uint8, memory_format=torch.contiguous_format)
     if not cuda:
         return styled, None
     styled = styled.to("cpu", non_blocking=True)  # into pinned memory, while the caller has the batch before
