@@ -160,7 +160,8 @@ def styles(settings: dict, num_workers: int = 1) -> list[Stage]:
         _check_generator(settings, num_workers)
     ready.look_again()
     target = data_stage(settings, "target", VERSIONS["data"])
-    return with_inputs(_styles_stage(settings["hhl"], settings, target))
+    stages = with_inputs(_styles_stage(settings["hhl"], settings, target))
+    return list({stage.hash: stage for stage in stages}.values())
 
 
 def _check_generator(settings: dict, num_workers: int) -> None:

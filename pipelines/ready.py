@@ -25,7 +25,7 @@ from reid_da import images
 from reid_da.datasets.folders import ENDINGS
 from reid_da.images import ImageStore
 
-EXPECTED = "expected <stem>_fake_<k>.jpg for every training image and camera k, or <stem>_fake_<a>to<b>.jpg"
+EXPECTED = "expected <stem>_fake_<k>.jpg for every training image and camera k, its own too, or <stem>_fake_<a>to<b>.jpg, b not a"
 FAKE = re.compile(r"_fake_(\d+to)?\d+\.(jpg|jpeg|png)$", re.ASCII)
 CHUNK = 32  # images whose styles lie in memory together
 

@@ -53,6 +53,18 @@ def test_one_file_for_every_image_and_camera(exported):
         assert np.abs(np.asarray(image).astype(int) - styled[3, 4]).mean() < 10
 
 
+@pytest.mark.slow
+def test_actors_of_ray_write_the_same_files(exported, tmp_path):
+    """Two of them, each shard by one; the real command."""
+    _, to, stage = exported
+    line = [*OWN, "cluster=local", "cluster.num_workers=2", f"work_dir={tmp_path / 'work'}", f"to={tmp_path / 'files'}"]
+    line = [sys.executable, str(ROOT / "pipelines" / "export_styles.py"), *line]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert f"styles in {tmp_path / 'files'}" in done.stdout and stage.finished(tmp_path / "work")
+    assert {path.name for path in to.iterdir()} == {path.name for path in (tmp_path / "files").iterdir()}
+
+
 def test_it_goes_on_and_refuses_another_hash_or_quality(exported, monkeypatch, capsys):
     work_dir, to, _ = exported
     victim = sorted(to.glob("*.jpg"))[7]
