@@ -152,6 +152,8 @@ def _advice(error: OSError) -> str:
 def hydra_error(error: Exception) -> str:
     """Hydra's and OmegaConf's messages, said in one or two lines with the nearest name that exists."""
     text = str(error).strip()
+    if "Could not override 'gan.root'" in text:
+        return "gan.root is the folder of ready camera styles: give gan=folder with it"
     if found := re.search(r"Could not override '([^']+)'", text):
         return f"unknown option '{found[1]}'{options.nearest(found[1])}; --help lists all options"
     if found := re.search(r"Could not find '([^/']+)/([^']+)'", text):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pipelines.build import build, resolve
 from pipelines.cache import Stage
 from pipelines.files import reporter
 from reid_da import images
+from reid_da.datasets import synthetic
 from reid_da.records import differences
 
 SPLITS = {"train": "bilinear", "query": "bicubic", "gallery": "bicubic"}  # HHL's filters
@@ -37,6 +39,25 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
     about = _about(settings, role) | {"notes": notes(block["name"], dataset, block["reader"])}
     about["whole"] = not _differences(dataset, block["reader"])
     return Stage("data", f"data {block['name']}", values, version=version, about=about)
+
+
+def training_files(settings: dict, role: str) -> list[tuple[str, int]]:
+    """Path and camera of every training image of the data set in `role`, before it is decoded; of one to be drawn, its name.
+
+    Raises:
+        ValueError: the folder is missing or malformed (see the reader), or two images have the same stem.
+    """
+    block, data, root = settings[role], settings["data"], data_root(settings, role)
+    if root is None:
+        files = synthetic.training_files(block["world"]["world"], seed=data["seed"], **data["world"])
+    else:
+        files = [(record.path, record.camera) for record in build(block["reader"], root).train]
+    stems = Counter(Path(path).stem for path, _ in files)
+    if twice := next((stem for stem, count in stems.items() if count > 1), None):
+        raise ValueError(
+            f"{block['name']} has two training images {twice} of different endings; styles are named by it"
+        )
+    return files
 
 
 def data_root(settings: dict, role: str) -> str | None:

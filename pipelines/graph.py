@@ -5,7 +5,7 @@
     data target -+-> generator +-> hhl  <-- styles
                  |      |      +-- styles <-- data target
                  |      +-> measures, before hhl <-- styles, data target, judge: pretrain, or baseline where there is none
-                 +-> styles copies, jitter, redrawn: no generator
+                 +-> styles copies, jitter, redrawn, or a folder's (gan=folder): no generator
     style_retrieval, in sweeps: a method, the generator, data target
     upper_bound, of a whole run on drawn data: hhl <-- styles redrawn
 
@@ -14,7 +14,7 @@ A stage is made from its inputs and settings alone, which its hash takes in.
 
 from pathlib import Path
 
-from pipelines import build, training
+from pipelines import build, ready, training
 from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
 from pipelines.measuring import RATIOS
@@ -42,7 +42,7 @@ def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = N
     graph: list[Stage] = list(data.values())
     for method in settings["methods"]:
         stages = with_inputs(_method_stage(method, settings, data))
-        for styles in [stage for stage in stages if stage.settings.get("styles") == "generator"]:
+        for styles in [stage for stage in stages if stage.settings.get("styles") in ("generator", "folder")]:
             graph += with_inputs(_measures(styles, settings, data))
         graph += stages
     order = ("data", "generator", "styles")  # then methods, as they were asked for
@@ -52,6 +52,7 @@ def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = N
 
 def data_stages(settings: dict) -> dict[str, Stage]:
     """The stages of source and target. On disk every image's size and time are asked for."""
+    ready.look_again()
     data = {role: data_stage(settings, role, VERSIONS["data"]) for role in ("source", "target")}
     if data["source"].hash == data["target"].hash:
         raise ValueError(
@@ -89,12 +90,16 @@ def trained(settings: dict) -> list[str]:
 def check_sizes(settings: dict, num_workers: int) -> None:
     """Refuse options out of range, and global sizes that the workers cannot share equally."""
     gan, sizes, names = settings["gan"], {}, trained(settings)
-    for block in (gan["generator"], gan["discriminator"], gan["training"], settings["backbone"]):
+    for block in (
+        *(gan[part] for part in ("generator", "discriminator", "training") if part in gan),
+        settings["backbone"],
+    ):
         build.check(block)
     if any(_styles(settings[name]) == "generator" for name in names):
-        _check_length("gan", gan)
-        sizes["gan.batch"] = gan["batch"]
         _check_measures(settings)
+        if not ready.chosen(settings):
+            _check_length("gan", gan)
+            sizes["gan.batch"] = gan["batch"]
     for method in names:
         block = settings[method]
         build.check(block, besides=training.TRAINING)
@@ -176,12 +181,41 @@ def _draw(target: Stage) -> dict:
 
 def style_retrieval(settings: dict, method: Stage, num_workers: int = 1) -> Stage:
     """Does the trained method find the originals of styled images, which asks for no label? (reid_da.style_measures)"""
-    _check_length("gan", settings["gan"])
-    share(settings["gan"]["batch"], num_workers, "gan.batch")
+    if ready.chosen(settings):
+        raise ValueError(
+            "style_retrieval styles held-out images, for which gan=folder has no generator; expected another metric"
+        )
+    _check_generator(settings, num_workers)
     target = method.inputs["target"]
     generator = _styles_stage(settings["hhl"] | {"styles": "generator"}, settings, target).inputs["generator"]
     inputs = {"target": target, "generator": generator, "method": method}
     return Stage("style_retrieval", "style retrieval", {}, inputs, VERSIONS["style_retrieval"], dict(method.about))
+
+
+def styles(settings: dict, num_workers: int = 1) -> list[Stage]:
+    """The stage of the styles that hhl.styles names and what it is made from, inputs first; of the target alone.
+
+    Raises:
+        ValueError: what is wrong with the settings or the data; hhl.styles=copies, which are no styles.
+    """
+    kind = settings["hhl"]["styles"]
+    if kind not in ("generator", "jitter", "redrawn"):
+        raise ValueError(
+            f"hhl.styles is {kind}; expected generator, jitter or redrawn: others are no styles of a file each"
+        )
+    if kind == "generator" and not ready.chosen(settings):
+        _check_generator(settings, num_workers)
+    ready.look_again()
+    target = data_stage(settings, "target", VERSIONS["data"])
+    stages = with_inputs(_styles_stage(settings["hhl"], settings, target))
+    return list({stage.hash: stage for stage in stages}.values())
+
+
+def _check_generator(settings: dict, num_workers: int) -> None:
+    for part in ("generator", "discriminator", "training"):
+        build.check(settings["gan"][part])
+    _check_length("gan", settings["gan"])
+    share(settings["gan"]["batch"], num_workers, "gan.batch")
 
 
 def _styles(block: dict) -> str | None:
@@ -192,7 +226,11 @@ def _styles(block: dict) -> str | None:
 def _styles_stage(block: dict, settings: dict, target: Stage) -> Stage:
     kind, about, inputs = block["styles"], _about(settings), {"target": target}
     values = {"styles": kind} | ({"jitter": block["jitter"]} if kind == "jitter" else {})
-    if kind == "generator":
+    if kind == "generator" and ready.chosen(settings):
+        kind = "folder"
+        files, about["notes"] = ready.look(settings)
+        values = {"styles": kind} | files
+    elif kind == "generator":
         gan = {key: _without_off(value) for key, value in settings["gan"].items() if key not in GATE}
         inputs["generator"] = Stage("generator", "generator", gan, {"target": target}, VERSIONS["generator"], about)
     elif kind == "redrawn":
@@ -258,5 +296,5 @@ def _about(settings: dict) -> dict:
         "recipe": settings["recipe"],
         "seed": settings["seed"],
         "data_seed": settings["data"]["seed"] if "synthetic" in data else "",
-        "gan_seed": settings["gan"]["seed"] if "synthetic" in data else "",
+        "gan_seed": settings["gan"].get("seed", "") if "synthetic" in data else "",
     }

@@ -201,7 +201,8 @@ def _measures(cells: list[Cell]) -> list[dict]:
 def headline(own: dict, cells: list[Cell]) -> str:
     """Which grid, data and recipe, what varied and what did not."""
     one = cells[0].settings
-    fixed = {"seed": one["seed"], "data.seed": one["data"]["seed"], "gan.seed": one["gan"]["seed"]}
+    fixed = {"seed": one["seed"], "data.seed": one["data"]["seed"]}
+    fixed |= {"gan.seed": one["gan"]["seed"]} if "seed" in one["gan"] else {}
     kept = ", ".join(f"{name} {value}" for name, value in fixed.items() if name not in own["vary"])
     varied = " = ".join(own["vary"]) + " in " + ", ".join(map(str, own["seeds"]))
     text = f"{own['grid']['name']}: {origin(one)} data, recipe {one['recipe']}; {varied}" + (

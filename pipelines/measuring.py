@@ -107,9 +107,10 @@ def halves(cameras: np.ndarray, seed: int, most: int) -> tuple[np.ndarray, np.nd
 def _camera_classifier(job: dict, store: ImageStore, rows: np.ndarray):
     """A Baseline that tells cameras in the place of persons; it sees real images of these rows alone."""
     settings, device = job["settings"], distributed.device()
-    method = new_method(settings, store.num_cameras).to(device)
     block, lessons = settings["method"], style_measures.CameraStore(store, rows)
-    steps = num_steps(block, max(1, len(lessons) // block["batch"]))
+    block = block | {"batch": min(block["batch"], len(lessons))}  # a small network has few images
+    method = new_method(settings | {"method": block}, store.num_cameras).to(device)
+    steps = num_steps(block, len(lessons) // block["batch"])
     learner = Learner(method, partial(build, block["optimiser"]), partial(build, block["schedule"]), steps)
     batches = method_batches(method.streams(lessons, settings["seed"]), seed=settings["seed"], device=device)
     loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job), **RHYTHM)

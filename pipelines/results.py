@@ -33,10 +33,10 @@ def banner(settings: dict, plan: list) -> str:
     data, recipe = origin(settings), settings["recipe"]
     lines = [f"{settings['source']['name']} -> {settings['target']['name']}: {data} data, recipe {recipe}"]
     size = "{height}x{width}".format(**settings["images"])
-    backbone, generator = (
-        b["_target_"].rpartition(".")[2] for b in (settings["backbone"], settings["gan"]["generator"])
-    )
-    lines.append(f"{size} pixels, backbone {backbone}, generator {generator}")
+    gan, backbone = settings["gan"], settings["backbone"]["_target_"].rpartition(".")[2]
+    generator = "Generator" if "root" in gan else gan["generator"]["_target_"].rpartition(".")[2]
+    styles = f"ready styles of {gan['root']}" if "root" in gan else f"generator {generator}"
+    lines.append(f"{size} pixels, backbone {backbone}, {styles}")
     if generator != "Generator" or backbone != "resnet50":
         lines.append("not the papers' networks (resnet50, Generator): recipe=paper has them")
     if recipe == "quick" and data != "synthetic":

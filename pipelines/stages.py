@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from pipelines import cache, graph, measuring, retrieving, stopping, styling, training
+from pipelines import cache, graph, measuring, retrieving, shards, stopping, styling, training
 from pipelines.cache import Stage
 from pipelines.data_stage import make_data
 from reid_da import checkpoint, distributed
@@ -75,6 +75,8 @@ def make(stages: list[Stage], settings: dict, launch, track=None, early: dict[st
         track.end(stage, reused)
         ended.add(stage.hash)
         for line in remarks(stage, settings):
+            track.say(line)
+        for line in styling.remarks(stage.folder(work_dir)) if stage.name == "styles" and not reused else ():
             track.say(line)
 
     for stage in stages:
@@ -178,9 +180,13 @@ def _make(stages: list[Stage], settings: dict, launch, early: dict[str, dict]) -
     elif kind == "measures":
         launch(measuring.measure, jobs, pool=True)
     elif kind == "styles":
-        for one in jobs:
-            launch(styling.style_shard, styling.style_shards(one), pool=True)
-            styling.merge_styles(one)
+        for stage, one in zip(stages, jobs, strict=True):
+            try:
+                launch(styling.style_shard, styling.style_shards(one), pool=True)
+            except (ValueError, OSError):
+                _forget_empty(stage, work_dir)
+                raise
+            styling.finish_styles(one)
     else:
         for stage, one in zip(stages, jobs, strict=True):
             try:
@@ -193,5 +199,5 @@ def _make(stages: list[Stage], settings: dict, launch, early: dict[str, dict]) -
 def _forget_empty(stage: Stage, work_dir: Path) -> None:
     """Remove a part that has come to no checkpoint and no shard: nothing to go on from."""
     part = stage.part(work_dir)
-    if not (part / checkpoint.NAME).exists() and not (part / "shards").exists():
+    if not (part / checkpoint.NAME).exists() and not shards.recorded(part):
         cache.forget_part(stage, work_dir)

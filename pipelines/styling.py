@@ -5,6 +5,7 @@ Knows no ray, no mlflow, no hydra.
 
 import json
 import shutil
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,102 +13,126 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gan.translate import translate
-from pipelines import cache
+from gan.translate import translated
+from pipelines import cache, ready, shards
 from pipelines.build import build
 from pipelines.data_stage import SPLITS
-from pipelines.files import load_weights, reporter, save_array
+from pipelines.files import load_weights, reporter
+from pipelines.shards import Shard
 from reid_da import distributed, images
 from reid_da.augment import colour_jitter
 from reid_da.datasets.synthetic import redraw
 from reid_da.images import ImageStore
 
-SHARD = 512  # images in a shard of styles
+SHARD = 512  # images in a shard of styles: what a killed run may lose
+CHUNK = 32  # images whose styles lie in memory together, where no generator makes them
 
 
 def style(job: dict) -> None:
-    """The whole stage in one process; a finished one is passed over."""
+    """The whole stage in one process; a finished one is passed over.
+
+    styled.npy: (N, K, H, W, 3) uint8. result.json: images N, cameras K, shards, and made_again, how many of them a restarted
+    run found to be other than they had been written.
+
+    Raises:
+        OSError: the disk has no room for them. ValueError: ready styles that cannot be read.
+    """
     with cache.writing(job):
         if not Path(job["folder"]).is_dir():
             for shard in style_shards(job):
-                _save_shard(shard, _styled(shard))
-            _merge(job)
+                if _fill(shard):
+                    _report(shard)
+            _finish(job)
 
 
 def style_shards(job: dict) -> list[dict]:
-    """The job's shards that are not on disk yet: deterministic ranges of the target's training images."""
-    count = len(ImageStore(Path(job["inputs"]["target"]) / "train"))
-    shards = [{**job, "rows": [a, min(a + SHARD, count)], "count": count} for a in range(0, count, SHARD)]
-    return [shard for shard in shards if not _shard_path(shard).exists()]
+    """The job's shards, deterministic ranges of the target's training images; the room for all of them is taken.
+
+    Raises:
+        OSError: the disk has no room for them.
+    """
+    store = ImageStore(Path(job["inputs"]["target"]) / "train")
+    count, *size = store.images.shape
+    shards.take_room(Path(job["part"]) / "styled.npy", (count, store.num_cameras, *size))
+    (Path(job["part"]) / "shards").mkdir(exist_ok=True)
+    return [{**job, "rows": [a, min(a + SHARD, count)], "count": count} for a in range(0, count, SHARD)]
 
 
 def style_shard(job: dict) -> None:
-    """One shard of many actors': images rows[0]..rows[1] in every camera's style, written whole to its own file."""
-    styled = _styled(job)
+    """One shard of many actors': images rows[0]..rows[1] in every camera's style, unless it is there and what it should be."""
+    if Path(job["part"]).is_dir() and _fill(job):  # a killed command's actor may come when all is done
+        with cache.writing(job):
+            _report(job)
+
+
+def finish_styles(job: dict) -> None:
+    """Call the stage whole, when all of its shards are."""
     with cache.writing(job):
-        _save_shard(job, styled)
+        _finish(job)
 
 
-def _styled(job: dict) -> np.ndarray:
+def remarks(folder: Path) -> list[str]:
+    """What is to be told of a stage that has just been made."""
+    result = json.loads((folder / "result.json").read_text())
+    return [
+        f"{result['made_again']} of {result['shards']} shards of styles that a stopped run had left were not what it "
+        "had written (digest); they were made again"
+    ] * bool(result["made_again"])
+
+
+def _fill(job: dict) -> bool:
+    """Make the shard unless it is whole; whether there was anything to do."""
     torch.set_num_threads(job["threads"])
-    store = _store(str(Path(job["inputs"]["target"]) / "train"))
-    make = {"generator": _translated, "jitter": _jittered, "redrawn": _redrawn}[job["settings"]["styles"]]
-    return make(job, store, np.arange(*job["rows"]))
+    shard = Shard(Path(job["part"]) / "styled.npy", *job["rows"])
+    with shard.held():
+        if shard.whole():
+            return False
+        store = _store(str(Path(job["inputs"]["target"]) / "train"))
+        kinds = {"generator": _translated, "jitter": _jittered, "redrawn": _redrawn, "folder": ready.decoded}
+        shard.write(kinds[job["settings"]["styles"]](job, store))
+    return True
 
 
-def _save_shard(job: dict, styled: np.ndarray) -> None:
-    path = _shard_path(job)
-    path.parent.mkdir(exist_ok=True)
-    save_array(path, styled)
-    done = sum(1 for _ in path.parent.glob("*.npy")) * SHARD
-    reporter(job)(min(done, job["count"]), job["count"])
+def _report(job: dict) -> None:
+    reporter(job)(min(shards.recorded(Path(job["part"])) * SHARD, job["count"]), job["count"])
 
 
-def _translated(job: dict, store: ImageStore, rows: np.ndarray) -> np.ndarray:
-    generator = trained_generator(job["inputs"]["generator"], store.num_cameras, distributed.device())
-    return translate(generator, store.images[rows[0] : rows[-1] + 1], store.num_cameras).numpy()
-
-
-def _jittered(job: dict, store: ImageStore, rows: np.ndarray) -> np.ndarray:
-    return colour_jitter(store.images[rows], store.num_cameras, rows, job["settings"]["jitter"])
-
-
-def _redrawn(job: dict, store: ImageStore, rows: np.ndarray) -> np.ndarray:
-    """What the other cameras would really have shown: only a drawn world can tell."""
-    draw, (height, width) = job["settings"]["draw"], store.images.shape[1:3]
-    styled = np.empty((len(rows), store.num_cameras, height, width, 3), dtype=np.uint8)
-    for i, row in enumerate(rows):
-        for k, camera in enumerate(store.camera_names):
-            image = redraw(draw["world"], draw["seed"], store.paths[row], int(camera))
-            styled[i, k] = Image.fromarray(image).resize((width, height), images.FILTERS[SPLITS["train"]])
-    return styled
-
-
-def merge_styles(job: dict) -> None:
-    """All shards as one array styled.npy, (N, K, H, W, 3) uint8."""
-    with cache.writing(job):
-        _merge(job)
-
-
-def _merge(job: dict) -> None:
+def _finish(job: dict) -> None:
     part = Path(job["part"])
-    shards = sorted((part / "shards").glob("*.npy"))
-    first = np.load(shards[0], mmap_mode="r")
-    count = len(ImageStore(Path(job["inputs"]["target"]) / "train"))
-    merged = images.allocate(part / "styled.npy", (count, *first.shape[1:]))
-    place = 0
-    for shard in shards:
-        rows = np.load(shard)
-        merged[place : place + len(rows)] = rows
-        place += len(rows)
-    assert place == count, (place, count)
-    merged.flush()
-    shutil.rmtree(part / "shards")  # with what a killed actor had not written whole
+    count, cameras = np.load(part / "styled.npy", mmap_mode="r").shape[:2]
+    numbers = {"images": count, "cameras": cameras, "shards": shards.recorded(part)}
+    cache.write_json(part / "result.json", numbers | {"made_again": shards.made_again(part)})
+    shutil.rmtree(part / "shards")
     cache.finish(job)
 
 
-def _shard_path(job: dict) -> Path:
-    return Path(job["part"]) / "shards" / f"{job['rows'][0]:08d}.npy"
+def _translated(job: dict, store: ImageStore) -> Iterator[np.ndarray]:
+    generator = trained_generator(job["inputs"]["generator"], store.num_cameras, distributed.device())
+    for batch in translated(generator, store.images[slice(*job["rows"])], store.num_cameras):
+        yield batch.numpy()
+
+
+def _jittered(job: dict, store: ImageStore) -> Iterator[np.ndarray]:
+    for rows in _chunks(job):
+        yield colour_jitter(store.images[rows], store.num_cameras, rows, job["settings"]["jitter"])
+
+
+def _redrawn(job: dict, store: ImageStore) -> Iterator[np.ndarray]:
+    """What the other cameras would really have shown: only a drawn world can tell."""
+    draw, (height, width) = job["settings"]["draw"], store.images.shape[1:3]
+    for rows in _chunks(job):
+        styled = np.empty((len(rows), store.num_cameras, height, width, 3), dtype=np.uint8)
+        for i, row in enumerate(rows):
+            for k, camera in enumerate(store.camera_names):
+                image = redraw(draw["world"], draw["seed"], store.paths[row], int(camera))
+                styled[i, k] = Image.fromarray(image).resize((width, height), images.FILTERS[SPLITS["train"]])
+        yield styled
+
+
+def _chunks(job: dict) -> Iterator[np.ndarray]:
+    first, end = job["rows"]
+    for start in range(first, end, CHUNK):
+        yield np.arange(start, min(start + CHUNK, end))
 
 
 _store = lru_cache(maxsize=2)(ImageStore)  # an actor does many shards
@@ -115,6 +140,7 @@ _store = lru_cache(maxsize=2)(ImageStore)  # an actor does many shards
 
 @lru_cache(maxsize=1)
 def trained_generator(folder: str, num_cameras: int, device: str):
+    """The generator of a finished generator stage's folder (stage.json, generator.pt) on the device, to be used."""
     block = json.loads((Path(folder) / "stage.json").read_text())["settings"]["generator"]
     generator = build(block, num_cameras)
     generator.load_state_dict(load_weights(Path(folder) / "generator.pt"))

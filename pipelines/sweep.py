@@ -38,7 +38,8 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         points = space.points(block)
         known = points or [p for p in (space.first(block), *space.corners(block)) if len(p) == len(block["space"])]
         trials = [sweeps.trial(block, p, base, options.changed, launch.num_workers, data) for p in known]
-        print(results.banner(base, trials[0].graphs[0]), sweeps.headline(block, base), sep="\n", flush=True)
+        lines = [results.banner(base, trials[0].graphs[0]), sweeps.headline(block, base), *sweeps.left_out(block, base)]
+        print("\n".join(lines), flush=True)
         at_once, words = _room(block, launch)
         count = len(points) if points else block["num_trials"]
         sweeps.check_disk(trials[0], count, at_once)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import cache, graph, results, stages, stopping, training
+from pipelines import cache, graph, ready, results, stages, stopping, training
 from pipelines.cache import Stage
 from pipelines.data_stage import origin
 from pipelines.space import method_of
@@ -23,7 +23,7 @@ from pipelines.space import method_of
 class Trial:
     """One point, {option under its full name: value}; for every seed the settings and the graph.
 
-    A graph ends with the method's stage and the one that measures its style retrieval.
+    A graph ends with the method's stage and, where there is a generator, the one that measures its style retrieval.
     """
 
     point: dict[str, object]
@@ -42,23 +42,40 @@ class Trial:
     @property
     def key(self) -> str:
         """16 hex digits of what the trial makes."""
-        content = json.dumps([self.point, [stage.hash for plan in self.graphs for stage in plan[-2:]]])
+        content = json.dumps([self.point, [stage.hash for plan in self.graphs for stage in _ends(plan)]])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def trained(self) -> list[Stage]:
         """The method's stages, one per seed."""
-        return [plan[-2] for plan in self.graphs]
+        return [_ends(plan)[0] for plan in self.graphs]
 
     def own(self) -> list[Stage]:
         """What the trial makes itself: the method's stages and what is measured of them."""
-        return [
-            s for plan in self.graphs for s in plan if s.name in (self.method, "style_retrieval") and s in plan[-2:]
-        ]
+        return [stage for plan in self.graphs for stage in _ends(plan)]
 
     def shared(self) -> list[Stage]:
         """What comes before, and other trials may use too."""
         mine = {stage.hash for stage in self.own()}
         return [stage for plan in self.graphs for stage in plan if stage.hash not in mine]
+
+
+def _ends(plan: list[Stage]) -> list[Stage]:
+    """What a graph of a trial is for: the method's stage, and what is measured of it."""
+    return plan[-2:] if plan[-1].name == "style_retrieval" else plan[-1:]
+
+
+def left_out(own: dict, base: dict) -> list[str]:
+    """A line on what the sweep cannot measure.
+
+    Raises:
+        ValueError: it is what the sweep is to go by.
+    """
+    if not ready.chosen(base):
+        return []
+    why = "it styles held-out images, and gan=folder has no generator"
+    if own["metric"] == "style_retrieval":
+        raise ValueError(f"sweep.metric is style_retrieval: {why}; expected mAP, or another gan")
+    return [f"style retrieval is left out: {why}"]
 
 
 def trial(own: dict, point: dict, base: dict, changed: Callable, num_workers: int, data: dict | None = None) -> Trial:
@@ -79,7 +96,7 @@ def trial(own: dict, point: dict, base: dict, changed: Callable, num_workers: in
             raise ValueError(
                 f"{method.name} learns nothing, and a sweep is over trainings; expected options of hhl, arn or baseline"
             )
-        last = graph.style_retrieval(one, method, num_workers)
+        last = method if ready.chosen(one) else graph.style_retrieval(one, method, num_workers)
         stages = [one for stage in (*measures, last) for one in graph.with_inputs(stage)]
         graphs.append(list({stage.hash: stage for stage in stages}.values()))
     return Trial(point, settings, graphs)
@@ -97,8 +114,9 @@ def make(own: dict, one: Trial, launch, folder: Path) -> dict[str, float]:
     if own["early_stopping"]:
         shared = {"folder": str(folder), "trial": one.key, "metric": own["metric"]}
         for stage, plan, seed in zip(one.trained(), one.graphs, own["seeds"], strict=True):
-            generator = plan[-1].inputs["generator"].folder(Path(one.settings[0]["work_dir"]).absolute())
-            early[stage.hash] = shared | {"seed": seed, "generator": str(generator)}
+            generator = plan[-1].inputs.get("generator")
+            place = str(generator.folder(Path(one.settings[0]["work_dir"]).absolute())) if generator else None
+            early[stage.hash] = shared | {"seed": seed, "generator": place}
     everything = {stage.hash: stage for plan in one.graphs for stage in plan}
     stages.make(list(everything.values()), one.settings[0] | {"force": []}, launch, stages.Silent(), early)
     numbers = summary(one, own["metric"], folder)
@@ -201,8 +219,8 @@ def forget(trials: list[Trial], base: dict, folder: Path, say: Callable) -> None
     """Remove what `force` makes again of the trials' own stages, what is made from it, and the records of early stops."""
     work_dir = Path(base["work_dir"]).absolute()
     for one in trials:
-        doomed = [stage for plan in one.graphs for stage in plan[-2:] if stage.name in base["force"]]
-        doomed += [plan[-1] for plan in one.graphs if plan[-2].name in base["force"]]
+        doomed = [stage for stage in one.own() if stage.name in base["force"]]
+        doomed += [plan[-1] for plan in one.graphs if _ends(plan)[0].name in base["force"]]
         for stage in {stage.hash: stage for stage in doomed}.values():
             with cache.locked([stage], work_dir, say):
                 cache.forget(stage, work_dir)

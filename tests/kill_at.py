@@ -24,7 +24,7 @@ MOMENTS = {
     "a checkpoint": ("os.rename", r"generator/\w+\.part/checkpoint\.pt\.tmp", 1),
     "generator training": ("open", r"generator/\w+\.part/metrics\.jsonl', 'a'", 13),
     "an MLflow write": ("sqlite", "INSERT INTO metrics", 1),
-    "half the shards": ("os.rename", r"styles/\w+\.part/shards/\w+\.npy'", 2),
+    "half the shards": ("os.rename", r"styles/\w+\.part/shards/\w+\.json'", 2),
     "method training": ("open", r"hhl/\w+\.part/metrics\.jsonl', 'a'", 13),
     "before results.csv": ("open", r"results\.csv\.tmp", 1),
     "never": ("", "", 1),

@@ -19,7 +19,8 @@ ORDER = [
 ]
 # The files of pipelines that know neither Ray nor MLflow nor Hydra, so that stages.run works without them.
 PLAIN = {
-    *("graph", "stages", "cache", "training", "style_grid", "styling", "measuring", "judging", "data_stage"),
+    *("graph", "stages", "cache", "training", "style_grid", "styling", "shards", "ready", "exporting", "data_stage"),
+    *("measuring", "judging"),
     *("retrieving", "stopping", "files", "build", "results", "grids", "space", "sweeps"),
     *("figures", "sheets", "charts", "sweep_charts", "logged", "progress"),
 }

@@ -109,6 +109,20 @@ def draw(
             progress(number, len(plan))
 
 
+def training_files(
+    world: str, *, seed: int, train_persons: int = 300, test_persons: int = 100
+) -> list[tuple[str, int]]:
+    """Name and camera of every training image that `draw` would write, in the order of their names. Draws nothing.
+
+    Raises:
+        ValueError: no such world.
+    """
+    look_up(world)
+    plan = enumerate(_plan(world, seed, train_persons, test_persons), start=1)
+    train = [(person, camera, number) for number, (folder, person, camera) in plan if folder == FOLDERS["train"]]
+    return sorted((_name(world, person, camera, number, box=1), camera) for person, camera, number in train)
+
+
 def redraw(world: str, seed: int, path: str, camera: int) -> np.ndarray:
     """The picture of the file at `path` as `camera` (from 1) of the same world would have shown it.
 

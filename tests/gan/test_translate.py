@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from gan.networks import Generator
-from gan.translate import translate
+from gan.translate import translate, translated
 
 
 class Dim(nn.Module):
@@ -57,6 +57,36 @@ def test_reads_a_memory_mapped_array(tmp_path):
     np.save(tmp_path / "images.npy", images.numpy())
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     assert torch.equal(translate(Dim(), mapped, 4, batch_size=5), translate(Dim(), images, 4, batch_size=5))
+
+
+class Counted:
+    """Images that count how often each is read."""
+
+    def __init__(self, images):
+        self.images, self.reads = images, [0] * len(images)
+        self.dtype, self.ndim, self.shape = images.dtype, images.ndim, images.shape
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, rows):
+        for row in rows:
+            self.reads[row] += 1
+        return self.images[rows]
+
+
+def test_in_pieces_it_is_the_same_and_an_image_is_read_once_for_all_its_styles():
+    images = Counted(pixels(6))
+    parts = list(translated(Dim(), images, 4, batch_size=8))
+    assert [len(part) for part in parts] == [8, 8, 8] and images.reads == [1] * 6
+    assert torch.equal(torch.cat(parts), translate(Dim(), images.images, 4, batch_size=8).flatten(0, 1))
+
+
+def test_pieces_are_made_as_they_are_asked_for():
+    images = Counted(pixels(6))
+    parts = translated(Dim(), images, 4, batch_size=4)
+    next(parts)
+    assert images.reads == [1, 1, 0, 0, 0, 0], "one is ahead"
 
 
 def test_no_images_give_no_styles():

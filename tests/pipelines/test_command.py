@@ -56,6 +56,9 @@ BAD = {
     "weights that are no file": ((*PAIR, "recipe=paper", "backbone.weights=/nope.pth"), ["/nope.pth", "no file"]),
     "unknown kind of cluster": ((*PAIR, "cluster.kind=foo"), ["cluster.kind is foo", "inline"]),
     "an MLflow that is none": ((*PAIR, "tracking.uri=nonsense://x"), ["tracking.uri", "nonsense"]),
+    "ready styles without gan=folder": ((*PAIR, "gan.root=/x"), ["gan.root", "give gan=folder"]),
+    "ready styles from nowhere": ((*PAIR, "gan=folder"), ["gan=folder needs gan.root=/path", "<stem>_fake_<k>.jpg"]),
+    "ready styles from no folder": ((*PAIR, "gan=folder", "gan.root=/nope"), ["gan.root is /nope", "No such file"]),
     "half an override": ((*PAIR, "hhl"), ["hhl"]),
 }
 

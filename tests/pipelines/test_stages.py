@@ -20,10 +20,10 @@ class Memory:
     """A track that remembers."""
 
     def __init__(self):
-        self.made, self.reused = [], []
+        self.made, self.reused, self.said = [], [], []
 
     def say(self, line):
-        pass
+        self.said.append(line)
 
     def begin(self, plan):
         pass
@@ -163,22 +163,30 @@ def test_true_styles_of_data_on_disk_are_refused(tmp_path, world):
 
 
 def test_shards_that_are_there_are_not_made_again(finished, tmp_path, monkeypatch):
+    """Stopped after its first shards, one of which then changes on the disk: that one alone is made again, and it is said."""
+    work_dir, _, _ = finished
     monkeypatch.setattr(styling, "SHARD", 100)
-    calls = []
-    real = styling._styled
+    made = []
+    real = styling._translated
 
-    def counted(job):
-        calls.append(job["rows"])
-        if len(calls) == 2:
+    def counted(job, store):
+        made.append(job["rows"][0])
+        if len(made) == 3:
             raise KeyboardInterrupt
-        return real(job)
+        return real(job, store)
 
-    monkeypatch.setattr(styling, "_styled", counted)
+    monkeypatch.setattr(styling, "_translated", counted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, "methods=[hhl]")
-    first = list(calls)
-    run(tmp_path, "methods=[hhl]")
-    assert first[0] not in calls[2:] and first[1] == calls[2]
+    part = next((tmp_path / "cache" / "styles").glob("*.part"))
+    styled = np.load(part / "styled.npy", mmap_mode="r+")
+    styled[100, 0, 0, 0, 0] ^= 1
+    del styled
+    _, track = run(tmp_path, "methods=[hhl]")
+    assert made[:3] == [0, 100, 200] and made[3:] == list(range(100, made[-1] + 1, 100))
+    assert [line for line in track.said if "1 of 3 shards" in line and "made again" in line], track.said
+    whole = [folder / "cache" / "styles" / part.stem / "styled.npy" for folder in (work_dir, tmp_path)]
+    assert whole[0].read_bytes() == whole[1].read_bytes(), "whatever the shards' size"
 
 
 def test_bad_data_leaves_no_part(tmp_path, world):

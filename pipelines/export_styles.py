@@ -1,0 +1,43 @@
+"""Camera styles as files that the HHL and ECN code reads: <stem>_fake_<k>.jpg for every training image and camera.
+
+python pipelines/export_styles.py target=duke to=exported                          # makes what is missing: data, generator, styles
+python pipelines/export_styles.py target=duke to=exported data=disk data.root=/datasets recipe=paper
+python pipelines/run.py source=market target=duke gan=folder gan.root=exported     # reads them back, without a generator
+
+No source is needed. Stages that are made here have no MLflow runs until a run.py that reuses them gives them theirs.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines import command
+
+
+def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
+    """Check, make the styles unless they are there, and write them."""
+    from pipelines import cluster, exporting, graph, stages  # slow to import (torch): Ctrl-C is heeded before
+    from pipelines.progress import Screen
+
+    exporting.check(own)
+    settings = compose(_source(own["given"]))
+    with cluster.connect(settings) as launch:
+        plan = graph.styles(settings, launch.num_workers)
+        work_dir, to = Path(settings["work_dir"]).absolute(), Path(own["to"]).absolute()
+        exporting.refuse_others(to, plan[-1], own["quality"])
+        print(f"{plan[-1].label} of {settings['target']['name']}, recipe {settings['recipe']}, to {to}", flush=True)
+        with Screen(work_dir) as screen:
+            stages.make(plan, settings, launch, screen)
+        written, total = exporting.export(plan[-1], work_dir, to, own["quality"])
+    print(f"{total} styles in {to}, {written} of them written now; to train with them: gan=folder gan.root={to}")
+
+
+def _source(given: list[str]) -> list[str]:
+    """What stands for the source, which run.py's options want and styles do without: the target, wherever it is."""
+    named = {argument.partition("=")[0]: argument.partition("=")[2] for argument in given}
+    if "source" in named:
+        return []
+    return [f"source={named.get('target', 'market')}", "source.root=${target.root}"]
+
+
+if __name__ == "__main__":
+    command.many_main(story, "export_styles", {}, cluster="local")
