@@ -158,6 +158,24 @@ def test_one_process_gives_the_digits_of_one_ray_worker(local, tmp_path):
         assert row["rank1"] == f"{results[row['method']]['target']['rank1']:.6f}"
 
 
+def test_poor_styles_stop_a_run_that_wants_good_ones_and_are_shown(tmp_path):
+    """The worker that measures stops the group; what is whole by then stands in MLflow, pictures included."""
+    work_dir = tmp_path / "work"
+    more = ["methods=[hhl]", "gan.require_quality=true", "gan.bounds.camera=1.5"]
+    line = [sys.executable, str(ROOT / "pipelines" / "run.py"), *TINY, f"work_dir={work_dir}", *more]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=600)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "error: measures: too poor to adapt with: taken for the wanted camera" in done.stderr.splitlines()[-2]
+    found = runs(work_dir)
+    assert {stage: group[0].info.status for stage, group in found.items()} == {
+        **dict.fromkeys(("data", "generator", "styles", "pretrain", "measures"), "FINISHED"),
+        **dict.fromkeys(("pipeline", "hhl"), "FAILED"),
+    }
+    client = MlflowClient(f"sqlite:///{work_dir / 'mlflow.db'}")
+    (picture,) = client.list_artifacts(found["measures"][0].info.run_id, "figures")
+    assert "style_measures-duke" in picture.path and not list((work_dir / "cache").glob("hhl/*.part"))
+
+
 def test_two_workers_run_whole_and_agree(local, tmp_path):
     """Same global batches: the losses after each step are those of one worker, before any update to float tolerance."""
     work_dir, _ = local
