@@ -18,7 +18,7 @@ from torch import Tensor, nn
 class Generator(nn.Module):
     """G(x, c): the image x as camera c would have taken it (StarGAN, table 4).
 
-    conv 7 -> 2 convs with stride 2 -> residual blocks -> 2 transposed convs with stride 2 -> conv 7 -> tanh; every
+    conv 7 -> 2 convs with stride 2 -> residual blocks -> 2 upsamplings by 2 -> conv 7 -> tanh; every
     convolution but the last is followed by instance norm and ReLU and none has a bias. Padding is with zeros
     throughout: instance norm cancels the label, which is a constant plane, everywhere except where the zeros meet it.
 
@@ -26,13 +26,23 @@ class Generator(nn.Module):
         num_cameras: K.
         channels: of the first layer; 64 is the published size.
         num_blocks: residual blocks; 6 is the published size.
+        upsample: "transposed", as published: a transposed conv 4 with stride 2; or "resize": each pixel four times
+            (nearest neighbour), then a conv 3. The first can draw checkerboards, since with stride 2 its output pixels
+            are sums of differently weighted inputs; the second cannot (Odena et al., "Deconvolution and Checkerboard
+            Artifacts", Distill 2016; yunjey/stargan issue 116).
 
-    8,433,664 parameters for K = 6 and 8,439,936 for K = 8 at the published size.
+    8,433,664 parameters for K = 6 and 8,439,936 for K = 8 at the published size; 286,720 less with "resize".
+
+    Raises:
+        ValueError: another upsample.
+
     Differs from the authors' code: instance norm keeps no running statistics. Theirs keeps them and never calls eval(),
     with which they would be used; without them train() and eval() agree.
     """
 
-    def __init__(self, num_cameras: int, *, channels: int = 64, num_blocks: int = 6) -> None:
+    def __init__(
+        self, num_cameras: int, *, channels: int = 64, num_blocks: int = 6, upsample: str = "transposed"
+    ) -> None:
         super().__init__()
         self.num_cameras = num_cameras
         self.layers = nn.Sequential(
@@ -40,8 +50,8 @@ class Generator(nn.Module):
             *_normed(nn.Conv2d(channels, 2 * channels, 4, 2, 1, bias=False)),
             *_normed(nn.Conv2d(2 * channels, 4 * channels, 4, 2, 1, bias=False)),
             *(ResidualBlock(4 * channels) for _ in range(num_blocks)),
-            *_normed(nn.ConvTranspose2d(4 * channels, 2 * channels, 4, 2, 1, bias=False)),
-            *_normed(nn.ConvTranspose2d(2 * channels, channels, 4, 2, 1, bias=False)),
+            *_doubled(4 * channels, 2 * channels, upsample),
+            *_doubled(2 * channels, channels, upsample),
             nn.Conv2d(channels, 3, 7, 1, 3, bias=False),
             nn.Tanh(),
         )
@@ -148,6 +158,15 @@ def check_multiple(images: Tensor, step: int) -> None:
 
 def _normed(convolution: nn.Module) -> list[nn.Module]:
     return [convolution, nn.InstanceNorm2d(convolution.out_channels, affine=True), nn.ReLU(inplace=True)]
+
+
+def _doubled(before: int, after: int, upsample: str) -> list[nn.Module]:
+    """Layers from `before` channels to `after`, at twice the height and width."""
+    if upsample == "transposed":
+        return _normed(nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False))
+    if upsample == "resize":
+        return [nn.Upsample(scale_factor=2, mode="nearest"), *_normed(nn.Conv2d(before, after, 3, 1, 1, bias=False))]
+    raise ValueError(f"upsample is {upsample!r}; expected 'transposed' or 'resize'")
 
 
 def _size(images: Tensor) -> str:

@@ -13,7 +13,8 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from gan import losses
+from gan import averaging, losses
+from gan.schedules import linear_decay, released_decay
 
 
 def leave_alone(parameters: Iterable[nn.Parameter]) -> None:
@@ -38,13 +39,18 @@ class StarGAN:
         weight_cls, weight_rec, weight_gp: of classification, cycle and penalty; the published 1, 10, 10.
         weight_identity: of the identity mapping; 0, as published, skips it.
         decay_from: fraction of `steps` after which the learning rate falls linearly to 0.
-        average_gradients: called with D's (G's) parameters between backward and Adam, to average .grad over ranks.
+        legacy_decay: let it fall as in the released code instead, hardly at all (gan.schedules.released_decay).
+        ema: decay in [0, 1) of a moving average of G's weights over G's steps (gan.averaging); 0, as published, keeps
+            none. The attribute `averaged` is the generator to make styles with: this one, or else G itself.
+        precision: "float32", as published, or "bf16": both networks under autocast to bfloat16. Weights, Adam, the
+            gradient penalty and the means of all terms stay in float32.
+        average_gradients: called with D's (G's) parameters between backward and Adam, to average .grad over ranks;
+            once for each step that the network moves in.
 
     Raises:
         ValueError: a setting out of its range.
 
-    Differs from the authors' code: the learning rate really falls (theirs subtracts a step's share once in 1000 steps
-    and ends at 0.999 of the start).
+    Differs from the authors' code: the learning rate really falls (unless legacy_decay). ema and bf16 are additions.
     """
 
     def __init__(
@@ -61,16 +67,20 @@ class StarGAN:
         weight_gp: float = 10.0,
         weight_identity: float = 0.0,
         decay_from: float = 0.5,
+        legacy_decay: bool = False,
+        ema: float = 0.0,
+        precision: str = "float32",
         average_gradients: Callable[[Iterable[nn.Parameter]], None] = leave_alone,
     ) -> None:
-        if steps < n_critic or n_critic < 1:
-            raise ValueError(f"steps={steps} and n_critic={n_critic}: G would never move; n_critic must be 1..steps")
-        if not 0 <= decay_from <= 1:
-            raise ValueError(f"decay_from={decay_from} must be a fraction of the steps, 0..1")
+        _check(steps, n_critic, decay_from, ema, precision)
         self.generator, self.discriminator = generator, discriminator
         self.steps, self.lr, self.n_critic, self.decay_from = steps, lr, n_critic, decay_from
         self.weight_cls, self.weight_rec = weight_cls, weight_rec
         self.weight_gp, self.weight_identity = weight_gp, weight_identity
+        self.legacy_decay, self.ema, self.precision = legacy_decay, ema, precision
+        self.averaged = averaging.follower(generator) if ema else generator
+        self._networks = {"generator": generator, "discriminator": discriminator}
+        self._networks |= {"averaged": self.averaged} if ema else {}
         self.average_gradients = average_gradients
         self._optimizers = {
             "generator": torch.optim.Adam(generator.parameters(), lr=lr, betas=tuple(betas)),
@@ -82,9 +92,9 @@ class StarGAN:
         return chain(self.generator.parameters(), self.discriminator.parameters())
 
     def learning_rate(self, step: int) -> float:
-        """lr until decay_from * steps, then linearly down to 0 at `steps`: a pure function of the 0-based step."""
-        left = (self.steps - step) / max(self.steps * (1 - self.decay_from), 1)
-        return self.lr * min(max(left, 0.0), 1.0)
+        """lr times what gan.schedules leaves of it at the 0-based step: a pure function of the step."""
+        decay = released_decay if self.legacy_decay else linear_decay
+        return self.lr * decay(step, self.steps, self.decay_from)
 
     def update(self, batch: dict) -> dict[str, float]:
         """One step of D and, every n_critic-th, one of G.
@@ -106,18 +116,22 @@ class StarGAN:
         images, cameras, wanted = (batch[name].to(device) for name in ("images", "cameras", "wanted"))
         step = batch["step"]
         alpha = batch["draw"]("gan/penalty", (len(images),)).to(device)
-        with torch.set_grad_enabled((step + 1) % self.n_critic == 0):
+        with self._autocast(), torch.set_grad_enabled((step + 1) % self.n_critic == 0):
             styled = self.generator(images, wanted)  # one forward serves both: D's step does not change it
         terms = self._discriminator_terms(images, cameras, styled.detach(), alpha)
         floats = self._step("discriminator", terms["loss/D"], terms, step)
         if styled.requires_grad:
             terms = self._generator_terms(images, cameras, wanted, styled)
             floats |= self._step("generator", terms["loss/G"], terms, step)
+            if self.ema:
+                decay = averaging.warmed(self.ema, (step + 1) // self.n_critic)
+                averaging.follow(self.averaged, self.generator, decay)
         return floats | {"lr": self.learning_rate(step)}
 
     def _discriminator_terms(self, images: Tensor, cameras: Tensor, styled: Tensor, alpha: Tensor) -> dict[str, Tensor]:
-        real, logits = self.discriminator(images)
-        fake, _ = self.discriminator(styled)
+        with self._autocast():
+            real, logits = self.discriminator(images)
+            fake, _ = self.discriminator(styled)
         adv = losses.wasserstein(real, fake)
         cls = losses.camera_classification(logits, cameras)
         gp = losses.gradient_penalty(lambda points: self.discriminator(points)[0], images, styled, alpha)
@@ -126,16 +140,24 @@ class StarGAN:
         return {"loss/D_adv": adv, "loss/D_cls": cls, "loss/D_gp": gp, "loss/D": total, "accuracy/D_cls": accuracy}
 
     def _generator_terms(self, images: Tensor, cameras: Tensor, wanted: Tensor, styled: Tensor) -> dict[str, Tensor]:
-        fake, logits = self.discriminator(styled)
+        with self._autocast():
+            fake, logits = self.discriminator(styled)
+            cycled = self.generator(styled, cameras)
+            own = self.generator(images, cameras) if self.weight_identity else None
         adv = losses.realness(fake)
         cls = losses.camera_classification(logits, wanted)
-        rec = losses.reconstruction(images, self.generator(styled, cameras))
+        rec = losses.reconstruction(images, cycled)
         total = adv + self.weight_cls * cls + self.weight_rec * rec
         terms = {"loss/G_adv": adv, "loss/G_cls": cls, "loss/G_rec": rec}
-        if self.weight_identity:
-            terms["loss/G_identity"] = losses.identity_mapping(images, self.generator(images, cameras))
+        if own is not None:
+            terms["loss/G_identity"] = losses.identity_mapping(images, own)
             total = total + self.weight_identity * terms["loss/G_identity"]
         return terms | {"loss/G": total, "accuracy/G_cls": _accuracy(logits, wanted)}
+
+    def _autocast(self) -> torch.autocast:
+        """Around forwards alone, and ended before Adam moves: autocast keeps the weights that it has cast till its end."""
+        device = next(self.parameters()).device.type
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
     def _step(self, name: str, loss: Tensor, terms: dict[str, Tensor], step: int) -> dict[str, float]:
         """Backward of the loss into the named network alone, average, Adam; the terms as floats, all finite."""
@@ -143,7 +165,7 @@ class StarGAN:
         for term, value in floats.items():
             if not math.isfinite(value):
                 raise FloatingPointError(f"step {step}: {term} is {value}")
-        parameters = [parameter for parameter in getattr(self, name).parameters() if parameter.requires_grad]
+        parameters = [parameter for parameter in self._networks[name].parameters() if parameter.requires_grad]
         optimizer = self._optimizers[name]
         optimizer.zero_grad()
         loss.backward(inputs=parameters)  # G's loss runs through D but leaves no gradient there
@@ -154,16 +176,27 @@ class StarGAN:
         return floats
 
     def state_dict(self) -> dict:
-        """Weights of both networks and the state of both Adams."""
-        networks = {"generator": self.generator.state_dict(), "discriminator": self.discriminator.state_dict()}
-        return networks | {f"{name}_adam": optimizer.state_dict() for name, optimizer in self._optimizers.items()}
+        """Weights of both networks, of the average if there is one, and the state of both Adams."""
+        adams = {f"{name}_adam": optimizer.state_dict() for name, optimizer in self._optimizers.items()}
+        return {name: network.state_dict() for name, network in self._networks.items()} | adams
 
     def load_state_dict(self, state: dict) -> None:
         """Takes what `state_dict` gave; KeyError or RuntimeError when it comes from other networks."""
-        self.generator.load_state_dict(state["generator"])
-        self.discriminator.load_state_dict(state["discriminator"])
+        for name, network in self._networks.items():
+            network.load_state_dict(state[name])
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state[f"{name}_adam"])
+
+
+def _check(steps: int, n_critic: int, decay_from: float, ema: float, precision: str) -> None:
+    if steps < n_critic or n_critic < 1:
+        raise ValueError(f"steps={steps} and n_critic={n_critic}: G would never move; n_critic must be 1..steps")
+    if not 0 <= decay_from <= 1:
+        raise ValueError(f"decay_from={decay_from} must be a fraction of the steps, 0..1")
+    if not 0 <= ema < 1:
+        raise ValueError(f"ema={ema} must be in [0, 1): at 1 the average would never leave the start")
+    if precision not in ("float32", "bf16"):
+        raise ValueError(f"precision is {precision!r}; expected 'float32' or 'bf16'")
 
 
 def _accuracy(logits: Tensor, cameras: Tensor) -> Tensor:

@@ -57,36 +57,52 @@ def controls(name: str, labels: dict[str, str], every: dict[str, dict[str, dict[
     return figure
 
 
+MATRICES = {  # of a measures stage's result.json -> title above the ratio
+    "camera": "Taken for the wanted camera,\nagainst real images of it",
+    "original": "Nearest image of its own camera\nis the original",
+    "colour": "Colours: share of the way",
+    "kid": "Feature clouds (KID):\nshare of the distance closed",
+    "cosine": "Features: cosine to the original;\nbeyond that of other images",
+    "identity": "Query's mAP kept",
+    "rank1": "Query's rank-1 kept",
+    "truth": "Features: share of the way\nto the true image",
+}
+
+
 def style_matrices(measures: Path) -> plt.Figure:
-    """The style measures of a generator: own camera in rows, wanted camera in columns, percent in every cell."""
+    """The style measures: own camera in rows, wanted camera in columns, percent in every cell; below, real images' answers.
+
+    What the target cannot tell (persons, the truth) is left out.
+    """
     result = json.loads((measures / "result.json").read_text())
-    names, ratios = result["cameras"], {name: _percent(ratio) for name, ratio in result["ratios"].items()}
-    titles = {
-        "camera": f"Taken for the wanted camera:\n{ratios['camera']} as often as real images",
-        "identity": f"mAP kept by styled queries:\n{ratios['identity']} of real ones' {_percent(result['identity_real'])}",
-        "colour": f"Share of the way that colours moved:\n{ratios['colour']}",
-    }
+    names, shown = result["cameras"], [name for name in MATRICES if result.get(name)]
     side = max(2.4, 0.4 * len(names))  # of a matrix, in inches: room for its title, and for three digits in a cell
-    figure, axes = plt.subplot_mosaic(
-        [list(titles), ["real", ".", "."]],
-        height_ratios=[len(names), 1],
-        figsize=(3 * side + 2.2, side * (1 + 1 / len(names)) + 1.4),
-        layout="compressed",
+    columns = min(4, len(shown))
+    rows = -(-len(shown) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(columns * (side + 0.3) + 1, rows * (side + 0.9)), squeeze=False, layout="compressed"
     )
-    for name, title in titles.items():
-        drawn = _cells(axes[name], result[name], names, names)
-        axes[name].set_title(title, fontsize=9)
-    _cells(axes["real"], [result["camera_real"]], ["real"], names)
-    axes["camera"].set(xticks=[], ylabel="own camera")
-    for name in ("real", "identity", "colour"):
-        axes[name].set_xlabel("wanted camera")
-    figure.colorbar(drawn, ax=list(axes.values()), extend="both", format="%d %%", shrink=0.8, aspect=25, pad=0.01)
+    for axis in axes.flat[len(shown) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, shown, strict=False):
+        values = np.array(result[name], dtype=float)
+        if name == "kid":
+            values = 1 - values / np.array(result["kid_real"], dtype=float)
+        drawn = _cells(axis, values, names, names)
+        axis.set_title(f"{MATRICES[name]}: {_percent(result['ratios'][name])}", fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("wanted camera")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("own camera")
+    real = ", ".join(f"{name}: {_percent(share)}" for name, share in zip(names, result["camera_real"], strict=True))
+    figure.suptitle(f"{result['images']} images. Real ones taken for their own camera: {real}", fontsize=9)
+    figure.colorbar(drawn, ax=list(axes.flat), extend="both", format="%d %%", shrink=0.8, aspect=25, pad=0.01)
     return figure
 
 
-def _cells(axis, shares: list[list[float | None]], rows: list, columns: list):
+def _cells(axis, shares: np.ndarray, rows: list, columns: list):
     """A matrix with its values written on it; a dash where there is none."""
-    percent = 100 * np.array(shares, dtype=float)
+    percent = 100 * shares
     drawn = axis.imshow(percent, vmin=0, vmax=100, cmap="viridis")
     for (row, column), value in np.ndenumerate(percent):
         text = "\u2013" if np.isnan(value) else f"{value:.0f}"

@@ -1,6 +1,7 @@
 """Which pictures there are of a stage, a pipeline and a grid, as PNG files under work_dir/figures; tracking uploads them."""
 
 import io
+import json
 from pathlib import Path
 
 import matplotlib
@@ -21,7 +22,7 @@ def of_stage(stage: Stage, work_dir: Path, again: bool = False, ranked: bool = T
     elif stage.name == "styles":
         name = f"{stage.label.replace(' ', '_')}-{stage.about['target']}"
         draw, more = sheets.style_grid, (inputs["target"],)
-    elif stage.name == "measures" and "unmeasured" not in (folder / "result.json").read_text():
+    elif stage.name == "measures" and json.loads((folder / "result.json").read_text())["images"]:
         name, draw, more = f"style_measures-{stage.about['target']}", charts.style_matrices, ()
     elif ranked and (folder / "query_features.npy").exists():
         name, draw, more = f"ranked_lists-{stage.name}", sheets.ranked_lists, (inputs["target"],)
@@ -30,12 +31,13 @@ def of_stage(stage: Stage, work_dir: Path, again: bool = False, ranked: bool = T
     return [_once(work_dir, again, f"{name}-{stage.hash}", draw, folder, *more)]
 
 
-def of_pipeline(results: dict[str, dict], settings: dict, work_dir: Path, key: str) -> list[Path]:
-    """The figures of the pipeline with that key: the methods' CMC curves in one."""
+def of_pipeline(results: dict[str, dict], settings: dict, plan: list[Stage], key: str) -> list[Path]:
+    """The figures of the pipeline with that key: the methods' CMC curves in one, and the styles' own."""
+    work_dir = Path(settings["work_dir"]).absolute()
     pair = f"{settings['source']['name']}-{settings['target']['name']}"
     path = work_dir / "figures" / f"cmc-{pair}-{key}.png"
     save(path, charts.cmc_curves(results, settings))
-    return [path]
+    return [path, *(one for stage in plan if stage.name in ("styles", "measures") for one in of_stage(stage, work_dir))]
 
 
 def of_grid(cells: list, bars: tuple, work_dir: Path, stem: str) -> list[Path]:

@@ -4,9 +4,10 @@
                                +-> arn  <-- data target
     data target -+-> generator +-> hhl  <-- styles
                  |      |      +-- styles <-- data target
-                 |      +-> measures <-- judge: a pretrain on the target's labels
-                 +-> styles copies, jitter, redrawn, or a folder's (gan=folder): no generator
+                 |      +-> measures, before hhl <-- styles, data target, judge: pretrain, or baseline where there is none
+                 +-> styles copies, jitter, redrawn, or a folder's (gan=folder, measured too): no generator
     style_retrieval, in sweeps: a method, the generator, data target
+    upper_bound, of a whole run on drawn data: hhl <-- styles redrawn
 
 A stage is made from its inputs and settings alone, which its hash takes in.
 """
@@ -16,10 +17,15 @@ from pathlib import Path
 from pipelines import build, ready, training
 from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
+from pipelines.measuring import RATIOS
 from reid_da.sampling import share
 
 # Raised when a stage's code changes what it makes from the same settings.
-VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 1, "style_retrieval": 1, "method": 1}
+VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 2, "style_retrieval": 1, "method": 1}
+
+GATE = ("bounds", "require_quality")  # options of gan that no image depends on
+# Options younger than generators that people have trained for days: switched off, the stage is the one that it was without them.
+OFF = {"upsample": "transposed", "legacy_decay": False, "ema": 0.0, "precision": "float32"}
 
 
 def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = None) -> list[Stage]:
@@ -35,7 +41,10 @@ def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = N
     check_sizes(settings, num_workers)
     graph: list[Stage] = list(data.values())
     for method in settings["methods"]:
-        graph += with_inputs(_method_stage(method, settings, data))
+        stages = with_inputs(_method_stage(method, settings, data))
+        for styles in [stage for stage in stages if stage.settings.get("styles") in ("generator", "folder")]:
+            graph += with_inputs(_measures(styles, settings, data))
+        graph += stages
     order = ("data", "generator", "styles")  # then methods, as they were asked for
     graph.sort(key=lambda stage: order.index(stage.name) if stage.name in order else len(order))
     return list({stage.hash: stage for stage in graph}.values())
@@ -86,9 +95,11 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         settings["backbone"],
     ):
         build.check(block)
-    if any(_styles(settings[name]) == "generator" for name in names) and not ready.chosen(settings):
-        _check_length("gan", gan)
-        sizes["gan.batch"] = gan["batch"]
+    if any(_styles(settings[name]) == "generator" for name in names):
+        _check_measures(settings)
+        if not ready.chosen(settings):
+            _check_length("gan", gan)
+            sizes["gan.batch"] = gan["batch"]
     for method in names:
         block = settings[method]
         build.check(block, besides=training.TRAINING)
@@ -110,6 +121,16 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         share(size, num_workers, name)
 
 
+def _check_measures(settings: dict) -> None:
+    block, bounds = settings["measures"], settings["gan"]["bounds"]
+    build.check(block["method"], besides=training.TRAINING)
+    _check_length("measures.method", block["method"])
+    if block["images"] < 2:
+        raise ValueError(f"measures.images is {block['images']}; expected at least 2")
+    if unknown := [name for name in bounds if name not in RATIOS]:
+        raise ValueError(f"gan.bounds.{unknown[0]} is no measure; expected some of {', '.join(RATIOS)}")
+
+
 def _check_length(name: str, block: dict) -> None:
     given = {key: block[key] for key in ("steps", "epochs") if block[key] is not None}
     if len(given) != 1:
@@ -120,16 +141,42 @@ def _check_length(name: str, block: dict) -> None:
             raise ValueError(f"{name}.{key} is {value}; expected at least 1")
 
 
-def measures(settings: dict, data: dict[str, Stage]) -> list[Stage]:
-    """How good the generator's styles are: a stage, and what it is made from. Its judge of persons has the target's labels."""
-    block = settings["measures"]["method"]
-    build.check(block, besides=training.TRAINING)
-    _check_length("measures.method", block)
-    styles = _styles_stage(settings["hhl"] | {"styles": "generator"}, settings, data["target"])
-    judge = _method_stage("pretrain" if settings["pretrain"] else "baseline", settings, data, labels="target")
-    inputs = {"target": data["target"], "generator": styles.inputs["generator"], "judge": judge}
+def _measures(styles: Stage, settings: dict, data: dict[str, Stage]) -> Stage:
+    """How good the styles are, by a model that knows the source alone: before a method adapts with them, and with no label."""
+    block = settings["measures"]
+    judge = "pretrain" if settings["pretrain"] else "baseline"
+    plain = (
+        settings | {judge: settings[judge] | {"labels": "source", "bn": "source"}} if judge == "baseline" else settings
+    )
+    inputs = {"target": data["target"], "styles": styles, "judge": _method_stage(judge, plain, data)}
+    inputs |= {role: stage for role, stage in styles.inputs.items() if role == "generator"}
     about = _about(settings) | {"variant": settings.get("variants", {}).get("hhl", "default")}
-    return with_inputs(Stage("measures", "measures", settings["measures"], inputs, VERSIONS["measures"], about))
+    return Stage("measures", "measures", block | _draw(data["target"]), inputs, VERSIONS["measures"], about)
+
+
+def upper_bound(settings: dict, data: dict[str, Stage]) -> list[Stage]:
+    """HHL with the styles that the target's cameras would really have shown, and its inputs; none where nobody can tell.
+
+    What the generator's styles give is held against it: how much of the possible gain is reached?
+    """
+    if "hhl" not in settings["methods"] or _styles(settings["hhl"]) != "generator" or not _draw(data["target"]):
+        return []
+    variant = settings.get("variants", {}).get("hhl", "default")
+    others = [part for part in variant.split() if not part.startswith(("hhl.styles=", "gan."))]
+    variant = " ".join(part for part in ["hhl.styles=redrawn", *others] if part != "default")
+    hhl = {"hhl": settings["hhl"] | {"styles": "redrawn"}, "variants": settings.get("variants", {}) | {"hhl": variant}}
+    return with_inputs(_method_stage("hhl", settings | hhl, data))
+
+
+def _without_off(block):
+    """A part of a generator's settings without the options that are OFF; built from it, they take the same values."""
+    return {k: v for k, v in block.items() if k not in OFF or v != OFF[k]} if isinstance(block, dict) else block
+
+
+def _draw(target: Stage) -> dict:
+    """What the target's images can be drawn again with, under other cameras; empty for data on disk."""
+    draw = target.settings.get("draw")
+    return {"draw": {"world": draw["world"]["world"], "seed": draw["seed"]}} if draw else {}
 
 
 def style_retrieval(settings: dict, method: Stage, num_workers: int = 1) -> Stage:
@@ -184,16 +231,15 @@ def _styles_stage(block: dict, settings: dict, target: Stage) -> Stage:
         files, about["notes"] = ready.look(settings)
         values = {"styles": kind} | files
     elif kind == "generator":
-        inputs["generator"] = Stage(
-            "generator", "generator", settings["gan"], {"target": target}, VERSIONS["generator"], about
-        )
+        gan = {key: _without_off(value) for key, value in settings["gan"].items() if key not in GATE}
+        inputs["generator"] = Stage("generator", "generator", gan, {"target": target}, VERSIONS["generator"], about)
     elif kind == "redrawn":
-        if "draw" not in target.settings:
+        if not (draw := _draw(target)):
             raise ValueError(
                 f"hhl.styles=redrawn draws the target again under its other cameras, and {about['target']} is read from disk; "
                 "expected generator, copies or jitter"
             )
-        values["draw"] = {"world": target.settings["draw"]["world"]["world"], "seed": target.settings["draw"]["seed"]}
+        values |= draw
     label = "styles" if kind == "generator" else f"styles {kind}"
     return Stage("styles", label, values, inputs, VERSIONS["styles"], about | {"variant": kind})
 

@@ -8,13 +8,9 @@ from pathlib import Path
 from pipelines import graph, results, stages
 from pipelines.cache import Stage
 from pipelines.data_stage import origin
+from pipelines.measuring import RATIOS
 
 SEEDS = ("seed", "data.seed", "gan.seed")
-MEASURES = {
-    "camera": "taken for the wanted camera",
-    "identity": "identity kept (mAP)",
-    "colour": "colours moved",
-}
 
 
 @dataclass(frozen=True)
@@ -26,11 +22,16 @@ class Cell:
     seed: int
     settings: dict
     graph: list[Stage]
-    measures: list[Stage]  # of the generator, in the first cell that uses it: they are made once, though seeds vary
 
     @property
     def stage(self) -> Stage:
         return self.graph[-1]
+
+    def measures(self) -> dict[str, dict]:
+        """Hash -> result.json of what is measured of its styles, as far as it is finished."""
+        work_dir = Path(self.settings["work_dir"]).absolute()
+        found = [stage for stage in self.graph if stage.name == "measures" and stage.finished(work_dir)]
+        return {stage.hash: stages.result(stage, self.settings) | {"about": stage.about} for stage in found}
 
 
 def cells(own: dict, compose: Callable, changed: Callable, num_workers: int) -> tuple[list[Cell], list[str]]:
@@ -44,7 +45,7 @@ def cells(own: dict, compose: Callable, changed: Callable, num_workers: int) -> 
     """
     rows = _rows(own)
     check(own)
-    found, left_out, measured = [], set(), set()
+    found, left_out = [], set()
     bases = {direction: compose(roles(direction)) for direction in own["directions"]}
     for seed in own["seeds"]:
         seeds = {option: seed for option in own["vary"]}
@@ -55,11 +56,7 @@ def cells(own: dict, compose: Callable, changed: Callable, num_workers: int) -> 
                     left_out.add(name)
                     continue
                 settings = changed(base, {"methods": [row["method"]], **row.get("options", {}), **seeds})
-                plan = graph.plan(settings, num_workers, data)
-                new = {stage.hash for stage in plan if stage.name == "generator"} - measured
-                measured |= new
-                measures = graph.measures(settings, data) if new else []
-                found.append(Cell(name, direction, seed, settings, plan, measures))
+                found.append(Cell(name, direction, seed, settings, graph.plan(settings, num_workers, data)))
     if not found:
         raise ValueError(f"no row is left: {', '.join(left_out)} need drawn data; choose others with rows=[...]")
     if len(own["seeds"]) > 1 and not any(_varies(found, one) for one in found):
@@ -173,22 +170,32 @@ def table(own: dict, cells: list[Cell]) -> str:
     lines += ["mAP, differences paired by seed:"] if pairs else []
     for pair, label in pairs.items():
         lines.append(f"{label:<{width}}" + "".join(f"{_percent(found[d][pair], whole, '+'):^32}" for d in directions))
-    ratios = {direction: _ratios([cell for cell in cells if cell.direction == direction]) for direction in directions}
+    for row, (low, high) in own["grid"].get("share", {}).items():
+        if {row, low, high} <= set(rows):
+            lines.append(
+                f"share of the gain from {rows[low]['label']} to {rows[high]['label']} that is reached (mAP, percent):"
+            )
+            values = [list(shares(pairwise[d], row, low, high).values()) for d in directions]
+            lines.append(f"{rows[row]['label']:<{width}}" + "".join(f"{_text(v, whole, 100, 0):^32}" for v in values))
+    ratios = {d: [one["ratios"] for one in _measures([c for c in cells if c.direction == d])] for d in directions}
     if any(ratios.values()):
-        lines.append("styles against real test images (1: as good, or all of the way):")
-    for measure, label in MEASURES.items() if any(ratios.values()) else ():
+        lines.append("styles (1: as real images, or all of the way):")
+    for measure, label in RATIOS.items() if any(ratios.values()) else ():
         values = [[r[measure] for r in ratios[d] if r[measure] is not None] for d in directions]
         lines.append(f"{label:<{width}}" + "".join(f"{_text(v, len(v), 1, 2):^32}" for v in values))
     return "\n".join(lines)
 
 
-def _ratios(cells: list[Cell]) -> list[dict[str, float]]:
-    """What the measures stages of these cells found, of those that are finished."""
-    found = []
-    for cell in cells:
-        if cell.measures and cell.measures[-1].finished(Path(cell.settings["work_dir"]).absolute()):
-            found.append(stages.result(cell.measures[-1], cell.settings)["ratios"])
-    return found
+def shares(by_row: dict[str, dict[int, float]], row: str, low: str, high: str) -> dict[int, float]:
+    """seed -> (row - low) / (high - low), for the seeds that have all three and a gain to share."""
+    mine, least, most = (by_row.get(name, {}) for name in (row, low, high))
+    seeds = [seed for seed in mine if seed in least and seed in most and most[seed] > least[seed]]
+    return {seed: (mine[seed] - least[seed]) / (most[seed] - least[seed]) for seed in seeds}
+
+
+def _measures(cells: list[Cell]) -> list[dict]:
+    """What was measured of the cells' styles, once each."""
+    return list({key: found for cell in cells for key, found in cell.measures().items()}.values())
 
 
 def headline(own: dict, cells: list[Cell]) -> str:
@@ -231,13 +238,13 @@ def write_csv(path: Path, cells: list[Cell], run_ids: dict[str, str]) -> None:
 
 
 def write_measures(path: Path, cells: list[Cell]) -> list[Path]:
-    """One line per measured generator: its target and seeds, and the ratios of MEASURES. No file where there is none."""
+    """One line per measured generator: its target and seeds, and the ratios. No file where there is none."""
     lines = []
-    for cell in cells:
-        if cell.measures and cell.measures[-1].finished(Path(cell.settings["work_dir"]).absolute()):
-            about, found = cell.measures[-1].about, stages.result(cell.measures[-1], cell.settings)
-            ratios = {name: "" if (r := found["ratios"][name]) is None else f"{r:.6f}" for name in MEASURES}
-            lines.append({key: about[key] for key in ("target", "data", "recipe", "data_seed", "gan_seed")} | ratios)
+    for found in _measures(cells):
+        ratios = {name: "" if (r := found["ratios"][name]) is None else f"{r:.6f}" for name in RATIOS}
+        lines.append(
+            {key: found["about"][key] for key in ("target", "data", "recipe", "seed", "data_seed", "gan_seed")} | ratios
+        )
     if not lines:
         return []
     results.write(path, tuple(lines[0]), lines)

@@ -1,41 +1,46 @@
-"""The measures stage's work: how good the generator's styles are (reid_da.style_measures), on the target's test persons.
+"""The measures stage's work: how good styles are (pipelines/judging.py), and whether they will do.
 
 Runs in one process. Knows no ray, no mlflow, no hydra.
 """
 
-from collections import defaultdict
+import json
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from gan.translate import translate
-from pipelines import cache
+from pipelines import cache, judging
 from pipelines.build import build
 from pipelines.files import reporter
-from pipelines.styling import trained_generator
 from pipelines.training import new_method, num_steps, trained_method
 from reid_da import checkpoint, distributed, loop, sampling, style_measures
-from reid_da.augment import normalise
 from reid_da.batches import method_batches
 from reid_da.images import ImageStore
 from reid_da.learner import Learner
-from reid_da.retrieval import embed
 
-CHUNK = 256  # images looked at together, which bounds memory
 RHYTHM = {"report_every": 10, "checkpoint_every": 100}  # of the classifier's training, in steps
+RATIOS = {  # name in result.json -> what it says; 1 is as good as real images, or all of the way
+    "camera": "taken for the wanted camera",
+    "original": "find their original",
+    "cosine": "features kept",
+    "colour": "colours moved",
+    "kid": "distance closed (KID)",
+    "fid": "distance closed (FID)",
+    "identity": "identity kept (mAP)",
+    "rank1": "identity kept (rank-1)",
+    "truth": "way to the true image",
+}
 
 
 def measure(job: dict) -> None:
     """One measures stage; a finished one is passed over, an unfinished one goes on from the classifier's checkpoint.
 
-    Settings: method (a Baseline and its training: the camera classifier), backbone, seed. Inputs: target, generator, and
-    judge, a trained baseline, pretrain or the like, which tells persons apart.
-    result.json: camera, identity, colour (K x K, own camera in rows, null where a camera has no images), camera_real (K),
-    identity_real (mAP), cameras (names), ratios of the three, left_out (test images of no person, or of a camera that the
-    training images lack); or, where test images cannot be measured, "unmeasured", why, and null ratios: a table needs them not.
+    Half of the target's training images teach the camera classifier; of the other half up to settings["images"] are measured,
+    with their styles. Settings: method (a Baseline and its training), backbone, seed, images and, where the target is drawn, draw.
+    Inputs: target, styles, judge, a source-only model, and, where one made the styles, generator.
+    result.json: cameras (names), images (how many), ratios (see RATIOS; null: cannot be told) and what pipelines/judging.py gives:
+    matrices K x K, own camera in rows, null where there are no images, and numbers; notes say what could not be told and why.
     """
     with cache.writing(job):
         if not Path(job["folder"]).is_dir():
@@ -44,104 +49,71 @@ def measure(job: dict) -> None:
             checkpoint.remove(job["folder"])
 
 
+def failings(result: dict, bounds: dict[str, float]) -> list[str]:
+    """Which ratios of a result.json lie below their bounds, each as "name 0.41 (expected at least 0.70)"."""
+    found = []
+    for name, bound in bounds.items():
+        ratio = result["ratios"][name]
+        if None not in (bound, ratio) and ratio < bound:
+            found.append(f"{RATIOS[name]} {ratio:.2f} (expected at least {bound:.2f})")
+    return found
+
+
+def gate(job: dict) -> None:
+    """ValueError where styles are below their bounds and good ones are required, with the numbers. After `measure`."""
+    failed = failings(json.loads((Path(job["folder"]) / "result.json").read_text()), job["gate"]["bounds"])
+    if failed and job["gate"]["required"]:
+        raise ValueError(refusal(job["label"], failed))
+
+
+def refusal(label: str, failed: list[str]) -> str:
+    return (
+        f"{label}: too poor to adapt with: {', '.join(failed)}\n"
+        "train the generator longer (gan.steps), try another (gan=best), or go on all the same with gan.require_quality=false"
+    )
+
+
 def _measure(job: dict) -> dict:
     """What result.json says, with arrays."""
     torch.set_num_threads(job["threads"])
-    torch.manual_seed(sampling.generator(job["settings"]["seed"], "weights").initial_seed())
-    data, device = Path(job["inputs"]["target"]), distributed.device()
-    train = ImageStore(data / "train")
-    try:
-        query, gallery = (_split(data / name, train.camera_names) for name in ("query", "gallery"))
-    except ValueError as error:
-        return {"unmeasured": str(error), "ratios": dict.fromkeys(("camera", "identity", "colour"))}
-    classifier = _camera_classifier(job, train)
-    judge = trained_method(Path(job["inputs"]["judge"])).to(device).eval()
-    generator = trained_generator(job["inputs"]["generator"], train.num_cameras, device)
-    return _measures(query, gallery, train.camera_names, generator, classifier, judge)
+    settings, inputs = job["settings"], {role: Path(folder) for role, folder in job["inputs"].items()}
+    torch.manual_seed(sampling.generator(settings["seed"], "weights").initial_seed())
+    store = ImageStore(inputs["target"] / "train")
+    if store.num_cameras < 2:
+        note = f"the target's training images come from camera {store.camera_names[0]} alone: nothing is styled"
+        return {"cameras": store.camera_names, "images": 0, "ratios": dict.fromkeys(RATIOS), "notes": [note]}
+    lessons, rows = halves(store.camera_labels, settings["seed"], settings["images"])
+    classifier = _camera_classifier(job, store, lessons)
+    judge = trained_method(inputs["judge"]).to(distributed.device()).eval()
+    seen = judging.look(store, rows, np.load(inputs["styles"] / "styled.npy", mmap_mode="r"), classifier, judge)
+    result = judging.of_images(seen, store.camera_labels[rows])
+    if "draw" in settings:
+        result |= judging.of_truth(seen, store, rows, settings["draw"], judge)
+    result |= judging.of_persons(inputs, store, judge)
+    ratios = {name: result.pop(f"ratio/{name}", None) for name in RATIOS}
+    return {"cameras": store.camera_names, "images": len(rows), "ratios": ratios, **result}
 
 
-def _camera_classifier(job: dict, train: ImageStore):
-    """A Baseline that tells cameras in the place of persons; it sees real training images alone."""
+def halves(cameras: np.ndarray, seed: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for the classifier to learn from, and others, `most` at most, to measure: half of every camera's images each."""
+    order = torch.randperm(len(cameras), generator=sampling.generator(seed, "halves")).numpy()
+    order = order[np.argsort(cameras[order], kind="stable")]
+    turn = np.concatenate([np.arange(n) for n in np.bincount(cameras)])  # of an image among its camera's
+    lessons, rest = order[turn % 2 == 0], order[turn % 2 == 1]
+    rest = rest[np.argsort(turn[turn % 2 == 1], kind="stable")][:most]  # of every camera alike
+    return np.sort(lessons), np.sort(rest)
+
+
+def _camera_classifier(job: dict, store: ImageStore, rows: np.ndarray):
+    """A Baseline that tells cameras in the place of persons; it sees real images of these rows alone."""
     settings, device = job["settings"], distributed.device()
-    method = new_method(settings, train.num_cameras).to(device)
-    block, store = settings["method"], style_measures.CameraStore(train)
-    steps = num_steps(block, len(train) // block["batch"])
+    method = new_method(settings, store.num_cameras).to(device)
+    block, lessons = settings["method"], style_measures.CameraStore(store, rows)
+    steps = num_steps(block, max(1, len(lessons) // block["batch"]))
     learner = Learner(method, partial(build, block["optimiser"]), partial(build, block["schedule"]), steps)
-    batches = method_batches(method.streams(store, settings["seed"]), seed=settings["seed"], device=device)
+    batches = method_batches(method.streams(lessons, settings["seed"]), seed=settings["seed"], device=device)
     loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job), **RHYTHM)
     return method.eval()
-
-
-class Split(NamedTuple):
-    """Test images: labels (N,), their cameras' places among the training images' (-1: not there), rows, those to measure."""
-
-    store: ImageStore
-    labels: np.ndarray
-    rows: np.ndarray
-
-
-def _split(folder: Path, names: np.ndarray) -> Split:
-    store = ImageStore(folder)
-    labels = _labels(store.cameras, names)
-    rows = np.flatnonzero((store.persons > 0) & (labels >= 0))
-    if not len(rows):
-        cameras = f"{np.unique(store.cameras).tolist()}, those of training images {names.tolist()}"
-        raise ValueError(f"no {folder.name} image of a person to measure styles on; its cameras are {cameras}")
-    return Split(store, labels, rows)
-
-
-def _measures(query: Split, gallery: Split, names: np.ndarray, generator, classifier, judge) -> dict:
-    seen = _look(query, generator, classifier, len(names), judge)
-    others = _look(gallery, generator, classifier, len(names))
-    own = query.labels[query.rows]
-    cameras = np.concatenate([own, gallery.labels[gallery.rows]])
-    answers, moments = (np.concatenate([seen[key], others[key]]) for key in ("cameras", "moments"))
-    camera, camera_real, camera_ratio = style_measures.camera_measure(answers[:, 0], answers[:, 1:], cameras)
-    identity, identity_real, identity_ratio = style_measures.identity_measure(
-        seen["features"][:, 0],
-        seen["features"][:, 1:],
-        query.store.persons[query.rows],
-        own,
-        embed(judge, gallery.store, normalise, device=distributed.device()),
-        gallery.store.persons,
-        gallery.labels,
-    )
-    colour, colour_ratio = style_measures.colour_measure(moments[:, 0], moments[:, 1:], cameras)
-    return {
-        "camera": camera,
-        "camera_real": camera_real,
-        "identity": identity,
-        "identity_real": identity_real,
-        "colour": colour,
-        "cameras": names,
-        "ratios": {"camera": camera_ratio, "identity": identity_ratio, "colour": colour_ratio},
-        "left_out": sum(len(split.store) - len(split.rows) for split in (query, gallery)),
-    }
-
-
-@torch.inference_mode()
-def _look(split: Split, generator, classifier, num_cameras: int, judge=None) -> dict:
-    """What is seen of the images and of their styles, variant 0 being the real one: cameras (N, 1 + K), as classified,
-    moments (N, 1 + K, 2, 3) and, where there is a judge, features (N, 1 + K, D)."""
-    seen = defaultdict(list)
-    size = max(1, CHUNK // (1 + num_cameras))
-    for start in range(0, len(split.rows), size):
-        real = torch.from_numpy(split.store.images[split.rows[start : start + size]])
-        variants = torch.cat([real[:, None], translate(generator, real, num_cameras)], dim=1)
-        inputs = normalise(variants.flatten(0, 1).to(distributed.device()))
-        answers = {"cameras": classifier.classifier(classifier.hidden(inputs)).argmax(dim=1)}
-        if judge is not None:
-            answers["features"] = judge.embed(inputs).float()
-        for key, values in answers.items():
-            seen[key].append(values.cpu().unflatten(0, variants.shape[:2]).numpy())
-        seen["moments"].append(style_measures.colour_moments(variants))
-    return {key: np.concatenate(values) for key, values in seen.items()}
-
-
-def _labels(cameras: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """Camera numbers as 0..K-1, their places in `names`; -1 for one that is not there."""
-    places = np.searchsorted(names, cameras).clip(max=len(names) - 1)
-    return np.where(names[places] == cameras, places, -1)
 
 
 def _plain(value):
@@ -149,5 +121,5 @@ def _plain(value):
     if isinstance(value, dict):
         return {key: _plain(v) for key, v in value.items()}
     if isinstance(value, np.ndarray | list):
-        return [_plain(v) for v in np.asarray(value).tolist()]
+        return [_plain(v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
     return None if value != value else value

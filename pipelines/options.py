@@ -17,6 +17,11 @@ NULLABLE = {
     "weights": "/path",
     "start": "pretrain",
 }
+NO_VARIANT = (
+    "gan.seed=",
+    "gan.bounds.",
+    "gan.require_quality=",
+)  # a column of its own, or nothing that a result depends on
 SHORT = {"beta": "hhl.beta", "n_t": "hhl.n_t"}
 
 
@@ -93,10 +98,10 @@ def check(settings: dict, recipe: dict) -> None:
     """Refuse names that do not exist, and values of another type than the recipe's. Ranges belong to those who take them."""
     for name, value, usual in _leaves(settings, recipe, ""):
         last = name.rpartition(".")[2]
-        if last in NULLABLE:
+        if last in NULLABLE or name.startswith("gan.bounds."):
             if value is None:
                 continue
-            usual = NULLABLE[last]
+            usual = NULLABLE.get(last, 0.5)
         elif usual is None:
             continue
         if problem := _wrong_type(value, usual):
@@ -160,7 +165,7 @@ def variants(settings: dict, recipe: dict) -> dict[str, str]:
         )
         blocks += ["pretrain"] if settings[method]["start"] == "pretrain" else []
         changes = [change for block in blocks for change in _changes(block, settings[block], recipe[block])]
-        changes = [change for change in changes if not change.startswith("gan.seed=")]
+        changes = [change for change in changes if not change.startswith(NO_VARIANT)]
         result[method] = " ".join(changes) or "default"
     return result
 

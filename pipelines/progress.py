@@ -6,6 +6,8 @@ It reads the stages' metrics.jsonl, so it works alike for a stage made in this p
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,10 +17,15 @@ from pipelines.files import last_line
 
 
 class Screen:
-    """Bars and lines on stderr, from a thread that looks twice a second."""
+    """Bars and lines on stderr, from a thread that looks twice a second.
 
-    def __init__(self, work_dir: Path):
-        self.work_dir, self.began, self.bars = work_dir, {}, {}
+    Args:
+        remarks: remarks(stage) -> lines to tell as soon as a stage is seen to be made, though its launch has more to do.
+    """
+
+    def __init__(self, work_dir: Path, remarks: Callable[[Stage], list[str]] | None = None):
+        self.work_dir, self.remarks, self.began, self.bars = work_dir, remarks, {}, {}
+        self.said: set[str] = set()
         self.active: list[list[Stage]] = []  # what is made together, one after the other
         self.untold: set[str] = set()
         self.lock, self.stop = threading.Lock(), threading.Event()
@@ -35,7 +42,13 @@ class Screen:
             bar.close()
 
     def say(self, line: str) -> None:
+        """A line, once: what has been said is known."""
         with self.lock:
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        if line not in self.said:
+            self.said.add(line)
             tqdm.write(line, file=sys.stderr)
 
     def hush(self, stages: list[Stage]) -> None:
@@ -66,15 +79,20 @@ class Screen:
                         self._look(stage)
                         if stage.finished(self.work_dir):
                             self._done(stage, reused=False)
+                            self._remark(stage)
                             for later in group:  # one begins when the one before is done
                                 self.began[later.hash] = time.perf_counter()
+
+    def _remark(self, stage: Stage) -> None:
+        with suppress(ValueError):  # what is refused is told by the command
+            for line in self.remarks(stage) if self.remarks else ():
+                self._say(line)
 
     def _look(self, stage: Stage) -> None:
         last = last_line(stage.part(self.work_dir) / "metrics.jsonl")
         if not last:
             return
-        variant = stage.about.get("variant", "default").replace("default", "")
-        title = " ".join(filter(None, (stage.label, variant, last["phase"])))
+        title = " ".join(filter(None, (_title(stage), last["phase"])))
         shown, bar = self.bars.get(stage.hash, ("", None))
         if shown != title:
             if bar:
@@ -91,7 +109,7 @@ class Screen:
         seconds = time.perf_counter() - self.began.get(stage.hash, 0)
         text = "reused" if reused else f"made in {seconds:.0f} s"
         if stage.hash not in self.untold:
-            tqdm.write(f"{stage.label:<14} {text}", file=sys.stderr)
+            tqdm.write(f"{_title(stage):<14} {text}", file=sys.stderr)
         self._drop(stage)
 
     def _drop(self, stage: Stage) -> None:
@@ -101,3 +119,9 @@ class Screen:
             if stage in group:
                 group.remove(stage)
         self.active = [group for group in self.active if group]
+
+
+def _title(stage: Stage) -> str:
+    """ "hhl hhl.styles=redrawn"; the styles' label says their kind already."""
+    variant = stage.about.get("variant", "default")
+    return stage.label if variant == "default" or stage.name in ("styles", "measures") else f"{stage.label} {variant}"

@@ -7,6 +7,7 @@ python pipelines/reproduce.py grid=controls seeds=[1,2,3] vary=[seed,data.seed] 
 import io
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from pipelines import command, options
@@ -14,7 +15,7 @@ from pipelines import command, options
 
 def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     """Plan all cells, make what is missing, and show it."""
-    from pipelines import cluster, files, grids, results  # slow to import (torch): Ctrl-C is heeded before
+    from pipelines import cluster, files, grids, results, stages  # slow to import (torch): Ctrl-C is heeded before
     from pipelines.progress import Screen
 
     grids.check(own)
@@ -29,10 +30,11 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         from pipelines.tracking import Tracking
 
         work_dir = Path(settings["work_dir"]).absolute()
-        graph = list({stage.hash: stage for cell in cells for stage in (*cell.graph, *cell.measures)}.values())
+        graph = list({stage.hash: stage for cell in cells for stage in cell.graph}.values())
         tags = {"grid": own["grid"]["name"], "recipe": settings["recipe"], "directions": ",".join(own["directions"])}
         about = {"kind": "grid", "name": own["grid"]["name"], "tags": tags, "ranked_lists": False}
-        with Screen(work_dir) as screen, Tracking(settings, graph, screen, **about) as track:
+        remarks = partial(stages.remarks, settings=settings)
+        with Screen(work_dir, remarks) as screen, Tracking(settings, graph, screen, **about) as track:
             left = _make(own, cells, settings, launch, track)
             with track.alone():
                 path = work_dir / f"{own['grid']['name']}-{track.key}.csv"
@@ -62,7 +64,7 @@ def _make(own: dict, cells: list, settings: dict, launch, track) -> list[str]:
     work_dir, groups = Path(settings["work_dir"]).absolute(), list(_groups(cells))
     for number, (title, group) in enumerate(groups, start=1):
         start = time.monotonic()
-        wanted = [stage for cell in group for stage in (*cell.graph, *cell.measures)]
+        wanted = [stage for cell in group for stage in cell.graph]
         fresh = {stage.hash: stage for stage in wanted if stage.hash not in ended}
         made = all(stage.finished(work_dir) for stage in fresh.values())
         if own["max_minutes"] and not made and longest and start - began + longest > 60 * own["max_minutes"]:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from pipelines.data_stage import origin
+from pipelines.measuring import RATIOS
 
 COLUMNS = (
     "source target data recipe method variant seed data_seed gan_seed rank1 rank5 rank10 rank20 mAP mAP_trapezoid seconds "
@@ -78,6 +79,41 @@ def write(path: Path, columns: tuple, lines: list[dict]) -> None:
         writer.writeheader()
         writer.writerows(lines)
     os.replace(temporary, path)
+
+
+def share_of_gain(found: dict[str, dict], bound: dict) -> dict[str, float]:
+    """What HHL with the generator's styles gains on the target, as a share of what it gains with the true ones.
+
+        (HHL - baseline) / (HHL with true styles - baseline), of mAP and rank-1
+    Args:
+        found: method -> result.json; empty without baseline and hhl. bound: HHL's result.json with true styles.
+    Returns:
+        "true_styles/mAP" and "true_styles/rank1", fractions, and, where true styles gain anything, "share_of_gain/..." of both.
+    """
+    shares = {}
+    for metric in ("mAP", "rank1"):
+        shares[f"true_styles/{metric}"] = most = bound["target"][metric]
+        if {"baseline", "hhl"} <= set(found):
+            least, reached = (found[method]["target"][metric] for method in ("baseline", "hhl"))
+            if most > least:
+                shares[f"share_of_gain/{metric}"] = (reached - least) / (most - least)
+    return shares
+
+
+def of_styles(measures: list[dict], reached: dict[str, float]) -> str:
+    """Lines below the table: what the styles' measures are, and what share of the possible gain they give. "" without styles."""
+    lines = []
+    for one in measures:
+        told = [f"{text} {one['ratios'][name]:.2f}" for name, text in RATIOS.items() if one["ratios"][name] is not None]
+        lines.append("styles of the target (1: as real images, or all of the way):")
+        lines += ["  " + ", ".join(told[start : start + 3]) for start in range(0, len(told), 3)]
+    if reached:
+        share = reached.get("share_of_gain/mAP")
+        text = f"HHL with true styles: mAP {100 * reached['true_styles/mAP']:.1f}, rank-1 {100 * reached['true_styles/rank1']:.1f}"
+        lines.append(
+            text + (f"; the generator's reach {100 * share:.0f} % of that gain in mAP" if share is not None else "")
+        )
+    return "".join(f"\n{line}" for line in lines)
 
 
 def table(results: dict[str, dict], settings: dict, data: str, whole: bool = False) -> str:

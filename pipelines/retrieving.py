@@ -16,7 +16,7 @@ from pipelines.training import trained_method
 from reid_da import distributed
 from reid_da.augment import normalise
 from reid_da.images import ImageStore
-from reid_da.style_measures import retrieval_measure
+from reid_da.style_features import retrieval_measure
 
 IMAGES = 512  # held-out crops at most, evenly over query and gallery
 CHUNK = 256  # images embedded together

@@ -4,6 +4,7 @@ python pipelines/run.py source=market target=duke                               
 python pipelines/run.py source=market target=duke data=disk data.root=/datasets recipe=paper
 """
 
+from functools import partial
 from pathlib import Path
 
 from pipelines import command
@@ -15,20 +16,25 @@ def story(settings: dict) -> None:
     from pipelines.progress import Screen
 
     with cluster.connect(settings) as launch:
-        plan = graph.plan(settings, launch.num_workers)
+        data = graph.data_stages(settings)
+        plan = graph.plan(settings, launch.num_workers, data)
+        bound = graph.upper_bound(settings, data) if settings["upper_bound"] else []
         print(results.banner(settings, plan), flush=True)
         from pipelines import figures, logged  # slow to import: after what is wrong has been said
         from pipelines.tracking import Tracking
 
         work_dir = Path(settings["work_dir"]).absolute()
-        with Screen(work_dir) as screen, Tracking(settings, plan, screen) as track:
-            found = stages.run(settings, launch, track)
+        remarks = partial(stages.remarks, settings=settings)
+        with Screen(work_dir, remarks) as screen, Tracking(settings, plan, screen) as track:
+            found = stages.run(settings, launch, track, bound)
             with track.alone():
                 path = results.write_csv(work_dir, track.run_ids())
-                pictures = figures.of_pipeline(found, settings, work_dir, track.key)
+                pictures = figures.of_pipeline(found, settings, plan, track.key)
                 whole = all(stage.about.get("whole") for stage in plan if stage.name == "data")
                 table = results.table(found, settings, data_stage.origin(settings), whole)
-                track.finish(logged.of_methods(found), pictures, [path], table)
+                reached = results.share_of_gain(found, stages.result(bound[-1], settings)) if bound else {}
+                table += results.of_styles([stages.result(s, settings) for s in plan if s.name == "measures"], reached)
+                track.finish(logged.of_methods(found) | reached, pictures, [path], table)
     print(table)
     print(f"{path}; pictures in {work_dir / 'figures'}")
     print(f"to browse: {track.store.how_to_browse()}")

@@ -13,6 +13,7 @@ from pipelines.cache import Stage
 from pipelines.data_stage import make_data
 from reid_da import checkpoint, distributed
 
+USER_ERRORS = (ValueError, OSError, FloatingPointError)
 WORK = {"styles": styling.style, "measures": measuring.measure, "style_retrieval": retrieving.retrieve}
 
 
@@ -36,16 +37,17 @@ class Silent(Quiet):
         pass
 
 
-def run(settings: dict, launch, track=None) -> dict[str, dict]:
+def run(settings: dict, launch, track=None, besides: tuple[Stage, ...] = ()) -> dict[str, dict]:
     """Make every stage of the plan that is missing; stage name -> result.json of each trained method.
 
     Args:
         settings: plain values as conf/ composes them. launch: launch(worker, jobs, pool=False) calls worker(job) for each
             job, in turn in one group of launch.num_workers, or spread over a pool; launch.together: a launch has its price, so
-            that one should do for several stages. track: begin, end and say (see Quiet).
+            that one should do for several stages. track: begin, end and say (see Quiet). besides: stages to make in the same go,
+            inputs first.
     """
     plan = graph.plan(settings, launch.num_workers)
-    make(plan, settings, launch, track)
+    make(list({stage.hash: stage for stage in (*plan, *besides)}.values()), settings, launch, track)
     return {stage.name: result(stage, settings) for stage in plan if stage.name in settings["methods"]}
 
 
@@ -72,7 +74,7 @@ def make(stages: list[Stage], settings: dict, launch, track=None, early: dict[st
     def end(stage: Stage, reused: bool) -> None:
         track.end(stage, reused)
         ended.add(stage.hash)
-        for line in _left_out(stage, work_dir):
+        for line in remarks(stage, settings):
             track.say(line)
         for line in styling.remarks(stage.folder(work_dir)) if stage.name == "styles" and not reused else ():
             track.say(line)
@@ -88,8 +90,14 @@ def make(stages: list[Stage], settings: dict, launch, track=None, early: dict[st
             for stage in made:
                 cache.start(stage, work_dir)
             track.begin(made)
-            if made:
-                _make(made, work_dir, launch, early or {})
+            try:
+                if made:
+                    _make(made, settings, launch, early or {})
+            except USER_ERRORS:
+                for stage in made:  # what was whole before is shown: poor styles, too
+                    if stage.finished(work_dir):
+                        end(stage, reused=False)
+                raise
             for stage in wave:
                 if stage.finished(work_dir):
                     end(stage, reused=stage not in made)
@@ -98,14 +106,21 @@ def make(stages: list[Stage], settings: dict, launch, track=None, early: dict[st
                     ended.add(stage.hash)
 
 
-def _left_out(stage: Stage, work_dir: Path) -> list[str]:
-    """A line for every split of a data stage from which unreadable images were left out, and for styles that cannot be measured."""
-    if stage.name not in ("data", "measures"):
-        return []
+def remarks(stage: Stage, settings: dict) -> list[str]:
+    """What is to be told of a finished stage: unreadable images that were left out; measures that fail or cannot be told.
+
+    Raises:
+        ValueError: styles below their bounds where gan.require_quality is set.
+    """
     if stage.name == "measures":
-        why = json.loads((stage.folder(work_dir) / "result.json").read_text()).get("unmeasured")
-        return [f"styles are not measured: {why}"] if why else []
-    splits = json.loads((stage.folder(work_dir) / "result.json").read_text())["splits"]
+        found, gan = result(stage, settings), settings["gan"]
+        failed = measuring.failings(found, gan["bounds"])
+        if failed and gan["require_quality"]:
+            raise ValueError(measuring.refusal(stage.label, failed))
+        return [f"WARNING: poor styles: {', '.join(failed)}"] * bool(failed) + found.get("notes", [])
+    if stage.name != "data":
+        return []
+    splits = result(stage, settings)["splits"]
     skipped = {split: counts["skipped"] for split, counts in splits.items() if counts["skipped"]}
     return [
         f"{stage.label}: {len(paths)} unreadable images left out of {s}: {paths[0]} ..." for s, paths in skipped.items()
@@ -144,17 +159,21 @@ def work(job: dict) -> None:
         return
     if job["name"] in WORK:
         WORK[job["name"]](job)
+        if "gate" in job:
+            measuring.gate(job)
     else:
         training.train(job, stopping.watch if "early" in job else None)
 
 
-def _make(stages: list[Stage], work_dir: Path, launch, early: dict[str, dict]) -> None:
-    kind = _kind(stages[0], launch)
+def _make(stages: list[Stage], settings: dict, launch, early: dict[str, dict]) -> None:
+    work_dir, kind = Path(settings["work_dir"]).absolute(), _kind(stages[0], launch)
     jobs = [cache.job(s, work_dir) | ({"early": early[s.hash]} if s.hash in early else {}) for s in stages]
+    gate = {"gate": {"bounds": settings["gan"]["bounds"], "required": settings["gan"]["require_quality"]}}
+    jobs = [job | gate if job["name"] == "measures" else job for job in jobs]
     if kind == "group":
         try:
             launch(work, jobs)
-        except (ValueError, OSError, FloatingPointError):
+        except USER_ERRORS:
             for stage in stages:
                 _forget_empty(stage, work_dir)
             raise

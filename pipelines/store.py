@@ -1,4 +1,4 @@
-"""The MLflow store of a work_dir: its runs, found by hash, and numbers that are never there twice.
+"""The MLflow store of a work_dir: its runs, found by hash, and numbers and images that are never there twice.
 
 A store may hold the runs of many work_dirs (tracking.uri); each keeps to its own, by the tag work_dir.
 """
@@ -6,10 +6,13 @@ A store may hold the runs of many work_dirs (tracking.uri); each keeps to its ow
 import json
 import logging
 import os
+import re
 import time
 import uuid
 from contextlib import nullcontext
 from pathlib import Path
+
+from PIL import Image
 
 from pipelines import cache, logged
 from pipelines.cache import free, held
@@ -43,6 +46,7 @@ class Store:
         self.owner = self._owner()
         self.taken: set[str] = set()  # hashes whose runs this command has opened
         self.logged: dict[str, set] = {}
+        self.pictured: dict[tuple[str, str], set[int]] = {}  # run, key of images -> steps
 
     def how_to_browse(self) -> str:
         return self.uri if self.uri.startswith("http") else f"mlflow ui --backend-store-uri {self.uri}"
@@ -141,6 +145,22 @@ class Store:
         for start in range(0, len(new), 1000):
             self.client.log_batch(run, metrics=new[start : start + 1000])
         there |= {(metric.key, metric.step) for metric in new}
+
+    def log_missing_images(self, run: str, key: str, images: dict[int, Path]) -> None:
+        """Those of the images (step -> PNG) that the run does not have; MLflow shows a key's images with a step slider.
+
+        What is there is asked for once a command: MLflow's names of images hold a random part, so a second one would lie beside
+        the first. Of the two files that make one the preview comes last; a step without it was cut off, and is logged again.
+        """
+        if images and (run, key) not in self.pictured:
+            names = [Path(file.path).name for file in self.client.list_artifacts(run, "images")]
+            name = re.compile(rf"{re.escape(key)}\+step\+(\d+)\+.*\+compressed\.webp")
+            self.pictured[run, key] = {int(found[1]) for found in map(name.fullmatch, names) if found}
+        there = self.pictured.get((run, key), set())
+        for step in sorted(images.keys() - there):
+            with Image.open(images[step]) as image:
+                self.client.log_image(run, image, key=key, step=step, synchronous=True)
+            there.add(step)
 
     def log_data(self, run: str, data: list[tuple[str, dict]]) -> None:
         """Data sets that the run was made from: pairs of what they are to it and logged.dataset."""

@@ -8,6 +8,7 @@ python pipelines/sweep.py source=market target=duke sweep.search=tpe 'sweep.spac
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pipelines import command, options
@@ -53,7 +54,8 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         tags = {"source": base["source"]["name"], "target": base["target"]["name"], "recipe": base["recipe"]}
         about = {"kind": "sweep", "name": sweeps.name(block, base), "key": sweeps.key(block, trials), "tags": tags}
         work_dir = Path(base["work_dir"]).absolute()
-        with Screen(work_dir) as screen, Tracking(base, plan, screen, **about, ranked_lists=False) as track:
+        remarks = partial(stages.remarks, settings=base)
+        with Screen(work_dir, remarks) as screen, Tracking(base, plan, screen, **about, ranked_lists=False) as track:
             began = time.monotonic()
             folder = work_dir / "sweeps" / track.key
             views = Views(

@@ -90,13 +90,15 @@ def trial(own: dict, point: dict, base: dict, changed: Callable, num_workers: in
     settings = [changed(base, {"methods": [method_of(own)], "seed": seed, **point}) for seed in own["seeds"]]
     graphs = []
     for one in settings:
-        method = graph.plan(one, num_workers, data)[-1]
+        plan = graph.plan(one, num_workers, data)
+        method, measures = plan[-1], [stage for stage in plan if stage.name == "measures"]
         if "optimiser" not in one[method.name]:
             raise ValueError(
                 f"{method.name} learns nothing, and a sweep is over trainings; expected options of hhl, arn or baseline"
             )
         last = method if ready.chosen(one) else graph.style_retrieval(one, method, num_workers)
-        graphs.append(list({stage.hash: stage for stage in graph.with_inputs(last)}.values()))
+        stages = [one for stage in (*measures, last) for one in graph.with_inputs(stage)]
+        graphs.append(list({stage.hash: stage for stage in stages}.values()))
     return Trial(point, settings, graphs)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipelines import logged
+from pipelines import logged, style_grid
 from pipelines.cache import Stage, held
 from pipelines.store import Store
 
@@ -147,7 +147,8 @@ class Tracking:
         from mlflow.exceptions import MlflowException
 
         while not self.stop.wait(FOLLOW_SECONDS):
-            with self.lock, suppress(MlflowException):  # a courtesy: what fails here is tried again, and told, by end
+            # A courtesy: what fails here, e.g. as a folder is renamed meanwhile, is tried again, and told, by end.
+            with self.lock, suppress(MlflowException, OSError):
                 for stage in self.active:
                     self.sync(stage)
 
@@ -155,11 +156,14 @@ class Tracking:
         self.screen.say(line)
 
     def sync(self, stage: Stage) -> None:
-        """Log the lines of metrics.jsonl that are not there yet, by step."""
+        """Log the lines of metrics.jsonl and the pictures of styles that are not there yet, by step."""
         from mlflow.entities import Metric
 
         run, folder = self._stage_run(stage), stage.folder(self.work_dir)
-        path = (folder if folder.is_dir() else stage.part(self.work_dir)) / "metrics.jsonl"
+        folder = folder if folder.is_dir() else stage.part(self.work_dir)
+        pictures = {int(path.stem): path for path in (folder / style_grid.FOLDER).glob("*.png")}
+        self.store.log_missing_images(run, "styles", pictures)
+        path = folder / "metrics.jsonl"
         if not path.exists() or stage.name in ("data", "styles"):
             return
         now, metrics = int(time.time() * 1000), []

@@ -16,6 +16,7 @@ import torch
 from pipelines import cache
 from pipelines.build import build, resolve
 from pipelines.files import load_weights, reporter, save_array, save_weights
+from pipelines.style_grid import drawing
 from reid_da import checkpoint, distributed, loop, sampling
 from reid_da.adabn import reestimate
 from reid_da.augment import normalise
@@ -58,9 +59,11 @@ def _generator(job: dict) -> bool:
     average = distributed.average_gradients
     learner = build(settings["training"], generator, discriminator, steps=steps, average_gradients=average)
     batches = translation_batches(store, settings["batch"], seed=settings["seed"], device=device, part=settings["crop"])
-    loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job), **_rhythm(steps))
+    rhythm = _rhythm(steps)
+    draw = drawing(learner.averaged, store, Path(job["part"]), rhythm["report_every"])
+    loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job, draw), **rhythm)
     if distributed.rank() == 0:
-        save_weights(Path(job["part"]) / "generator.pt", generator)
+        save_weights(Path(job["part"]) / "generator.pt", learner.averaged)
     return True
 
 

@@ -1,32 +1,29 @@
 """How good are camera-styled images? Does a styled image show the wanted camera, and still the person?
 
-Three measures per pair (own camera i, wanted camera k), as matrices (K, K) with i in rows, each with one number over all
-pairs i != k:
+Measures per pair (own camera i, wanted camera k), as matrices (K, K) with i in rows, each with one number over all pairs
+i != k. Here those of answers and pixels, in reid_da/style_features.py those of a re-ID model's features:
     camera      is it taken for an image of the wanted camera? (StarGAN's evaluation, Choi et al., CVPR 2018: a classifier
                 that has seen real images only)
-    identity    does it still find its person among real images? (what CamStyle and HHL, Zhong et al., 2018, take for given)
     colour      how much of the way have its colours gone?
-and, of a method instead of a generator, whether it finds the original of a styled image (retrieval_measure). NaN stands where a
-camera has no images. Called by pipelines/measuring.py and retrieving.py, on persons that the generator has not seen.
+NaN stands where a camera has no images. Called by pipelines/measuring.py.
 """
 
 import numpy as np
 
 from reid_da.images import ImageStore
-from reid_da.ranking import evaluate
 
 
 class CameraStore:
-    """A store with cameras in the place of persons: what a camera classifier learns from. See ImageStore.take."""
+    """Some rows of a store, with cameras in the place of persons: what a camera classifier learns from. See ImageStore.take."""
 
-    def __init__(self, store: ImageStore):
-        self.store = store
+    def __init__(self, store: ImageStore, rows: np.ndarray):
+        self.store, self.rows = store, rows
 
     def __len__(self) -> int:
-        return len(self.store)
+        return len(self.rows)
 
     def take(self, rows: np.ndarray) -> dict:
-        fields = self.store.take(rows)
+        fields = self.store.take(self.rows[rows])
         return fields | {"labels": fields["cameras"]}
 
 
@@ -47,75 +44,13 @@ def camera_measure(real, styled, cameras) -> tuple[np.ndarray, np.ndarray, float
         ValueError: shapes that do not fit, or a camera out of range.
     """
     real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
-    count = _check(cameras, real=real, styled=styled)
+    count = check(cameras, real=real, styled=styled)
     right = styled == np.arange(count)
-    accuracy = _mean_by_camera(real == cameras, cameras, count)
+    accuracy = mean_by_camera(real == cameras, cameras, count)
     other = cameras[:, None] != np.arange(count)
-    share = _divide((right & other).sum(axis=0), other.sum(axis=0))
+    share = divide((right & other).sum(axis=0), other.sum(axis=0))
     both = np.isfinite(share) & np.isfinite(accuracy)
-    return _mean_by_camera(right, cameras, count), accuracy, float(_divide(share[both].sum(), accuracy[both].sum()))
-
-
-def identity_measure(
-    real, styled, persons, cameras, gallery, gallery_persons, gallery_cameras
-) -> tuple[np.ndarray, float, float]:
-    """What styling a query leaves of its mAP among real gallery images; styled or not, its camera is the one that took it.
-
-        kept_ik = mAP(queries of camera i, styled for k) / mAP(queries of camera i)
-        ratio = mean over queries n and k != camera of n of AP(n styled for k) / mean over queries n of AP(n)
-    Queries without a true match in another camera do not count (reid_da.ranking).
-
-    Args:
-        real: (Q, D) features of the real queries. styled: (Q, K, D), of the queries styled for camera k.
-        persons, cameras: (Q,) ints, cameras 0..K-1. gallery: (G, D) features; gallery_persons, gallery_cameras: (G,) ints,
-        cameras numbered alike, any other number for those that are none of the K.
-    Returns:
-        kept (K, K), the mAP of the real queries in 0..1, and the ratio; at least 0, above 1 where styling helps.
-    Raises:
-        ValueError: shapes that do not fit, a camera out of range, or no query with a true match.
-    """
-    persons, cameras, gallery_persons, gallery_cameras = map(
-        np.asarray, (persons, cameras, gallery_persons, gallery_cameras)
-    )
-    real, styled = np.asarray(real), np.asarray(styled)
-    count = _check(cameras, real=real, styled=styled, persons=persons)
-    sides = (gallery, gallery_persons, gallery_cameras)
-    whole = evaluate(real, persons, cameras, *sides)
-    matched = [((gallery_persons == p) & (gallery_cameras != c)).any() for p, c in zip(persons, cameras, strict=True)]
-    before, after, queries = np.full(count, np.nan), np.full((count, count), np.nan), np.zeros(count)
-    for i in range(count):
-        rows = np.flatnonzero(matched & (cameras == i))
-        if len(rows):
-            own, queries[i] = (persons[rows], cameras[rows]), len(rows)
-            before[i] = evaluate(real[rows], *own, *sides).mAP
-            after[i] = [evaluate(styled[rows, k], *own, *sides).mAP for k in range(count)]
-    others = np.where(np.eye(count, dtype=bool), 0, after).sum(axis=1) / max(count - 1, 1)
-    ratio = np.nansum(queries * others) / queries.sum() / whole.mAP if count > 1 else np.nan
-    return _divide(after, before[:, None]), whole.mAP, float(ratio)
-
-
-def retrieval_measure(real, styled, cameras) -> tuple[float, float]:
-    """Does a styled copy retrieve its original among other images? What a method can be chosen by where no person is known.
-
-        score = mean over images n and wanted cameras k != camera of n of 1 / rank of image n for its copy styled for k
-    The rank is by Euclidean distance among all N real images, ties against (reid_da.ranking). Camera-invariant features
-    bring a copy back to its original, features that tell nothing apart bring back anything.
-
-    Args:
-        real: (N, D) features of the originals. styled: (N, K, D), of their copies. cameras: (N,) ints, 0..K-1.
-    Returns:
-        the score, and the share of copies whose nearest is their original; both in 0..1.
-    Raises:
-        ValueError: shapes that do not fit, a camera out of range, or fewer than two cameras.
-    """
-    real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
-    count = _check(cameras, real=real, styled=styled)
-    images, wanted = np.nonzero(cameras[:, None] != np.arange(count))
-    if not len(images):
-        raise ValueError(f"{len(cameras)} images under {count} cameras; expected images and at least two cameras")
-    # to the ranking an original is the one image of its person, and its copy comes from another camera
-    found = evaluate(styled[images, wanted], images + 1, wanted, real, np.arange(len(cameras)) + 1, cameras)
-    return found.mAP, found.rank(1)
+    return mean_by_camera(right, cameras, count), accuracy, float(divide(share[both].sum(), accuracy[both].sum()))
 
 
 def colour_moments(images) -> np.ndarray:
@@ -147,14 +82,14 @@ def colour_measure(real, styled, cameras) -> tuple[np.ndarray, float]:
         ValueError: shapes that do not fit, or a camera out of range.
     """
     real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
-    count = _check(cameras, real=real, styled=styled)
-    own = _colours(_mean_by_camera(real, cameras, count))
-    reached = _colours(_mean_by_camera(styled, cameras, count))
+    count = check(cameras, real=real, styled=styled)
+    own = _colours(mean_by_camera(real, cameras, count))
+    reached = _colours(mean_by_camera(styled, cameras, count))
     left = np.linalg.norm(reached - own[None], axis=-1)
     way = np.linalg.norm(own[:, None] - own[None], axis=-1)
     known = ~np.eye(count, dtype=bool) & np.isfinite(left) & np.isfinite(way)
-    moved = np.where(known, 1 - _divide(left, way), np.nan)
-    return moved, float(1 - _divide(left[known].sum(), way[known].sum()))
+    moved = np.where(known, 1 - divide(left, way), np.nan)
+    return moved, float(1 - divide(left[known].sum(), way[known].sum()))
 
 
 def _colours(moments: np.ndarray) -> np.ndarray:
@@ -163,21 +98,21 @@ def _colours(moments: np.ndarray) -> np.ndarray:
     return np.concatenate([mean, np.sqrt(np.maximum(square - mean**2, 0))], axis=-1)
 
 
-def _mean_by_camera(values: np.ndarray, cameras: np.ndarray, count: int) -> np.ndarray:
+def mean_by_camera(values: np.ndarray, cameras: np.ndarray, count: int) -> np.ndarray:
     """(N, ...) -> (K, ...) means over the images of each camera, NaN where it has none."""
     sums = np.zeros((count, *values.shape[1:]))
     np.add.at(sums, cameras, values)
     counts = np.bincount(cameras, minlength=count)
-    return _divide(sums, counts.reshape(-1, *[1] * (values.ndim - 1)))
+    return divide(sums, counts.reshape(-1, *[1] * (values.ndim - 1)))
 
 
-def _divide(a, b):
+def divide(a, b):
     """a / b, NaN where b is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.asarray(b) == 0, np.nan, np.divide(a, b))
 
 
-def _check(cameras: np.ndarray, **values) -> int:
+def check(cameras: np.ndarray, **values) -> int:
     """K, of `styled`; refuses values for other numbers of images."""
     for name, value in values.items():
         if len(value) != len(cameras):

@@ -20,6 +20,9 @@ TINY = [
     "data.world.train_persons=30",
     "data.world.test_persons=6",
     "gan.steps=4",
+    "upper_bound=false",
+    "measures.images=100",
+    "measures.method.steps=10",
     *(f"{name}.steps=4" for name in ("pretrain", "baseline", "hhl", "arn")),
 ]
 OPTIONS = [*TINY, "methods=[hhl]", "gan.steps=60", "hhl.steps=16"]

@@ -1,5 +1,6 @@
 """Every file of conf/ composes, and every block is a constructor call that works."""
 
+import inspect
 from functools import partial
 from pathlib import Path
 
@@ -7,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from gan.networks import Discriminator, Generator
+from gan.stargan import StarGAN
 from pipelines import build, graph, options, training
 from reid_da import sampling
 from reid_da.learner import Learner
 
 PAIR = ["source=market", "target=duke"]
 CONF = Path(options.CONF)
+READY = "folder"  # of conf/gan/: no generator's options, but where ready styles lie
 
 
 def choices(group: str) -> list[str]:
@@ -23,7 +27,7 @@ def choices(group: str) -> list[str]:
 def test_every_choice_composes(group):
     for choice in choices(group):
         settings = options.compose([*PAIR, f"{group}={choice}"])
-        assert settings["methods"] and (choice == "folder" or settings["gan"]["generator"]["_target_"])
+        assert settings["methods"] and (choice == READY or settings["gan"]["generator"]["_target_"])
 
 
 @pytest.mark.parametrize("name", choices("dataset"))
@@ -98,20 +102,14 @@ def test_every_method_steps_at_full_size_in_the_paper_recipe(method):
 
 @pytest.mark.slow
 def test_the_papers_generator_steps_at_full_size():
-    gan = options.compose([*PAIR, "recipe=paper"])["gan"]
+    block = gan("recipe=paper")
     torch.manual_seed(0)
-    generator, discriminator = build.build(gan["generator"], 6), build.build(gan["discriminator"], 6, 256, 128)
+    generator, discriminator = build.build(block["generator"], 6), build.build(block["discriminator"], 6, 256, 128)
     assert sum(p.numel() for p in generator.parameters()) == 8_433_664
     assert sum(p.numel() for p in discriminator.parameters()) == pytest.approx(44.82e6, abs=5e3)
-    learner = build.build(gan["training"], generator, discriminator, steps=10)
-    images = torch.rand(2, 3, 256, 128, generator=sampling.generator("images")) * 2 - 1
-    batch = {
-        "images": images,
-        "cameras": torch.tensor([0, 1]),
-        "wanted": torch.tensor([1, 0]),
-        "draw": sampling.draws(0, 0),
-    }
-    floats = learner.update(batch | {"step": gan["training"]["n_critic"] - 1})  # a step in which both networks move
+    learner = build.build(block["training"], generator, discriminator, steps=10)
+    step = block["training"]["n_critic"] - 1  # in which both networks move
+    floats = learner.update(gan_batch(2, 256, 128) | {"step": step})
     assert all(np.isfinite(value) for value in floats.values()) and "loss/G" in floats
 
 
@@ -123,6 +121,76 @@ def test_the_paper_recipe_is_the_published_one():
     assert hhl["freeze_embedding"] and hhl["optimiser"]["lr"] == {"base": 0.01, "new": 0.1} and hhl["epochs"] == 60
     assert (gan["steps"], gan["batch"], gan["training"]["n_critic"], gan["training"]["lr"]) == (220_000, 16, 5, 1e-4)
     assert settings["arn"]["optimiser"]["lr"] == {"shared": 1e-7, "encoders": 1e-3, "classifier": 2e-3}
+
+
+def gan(*arguments: str) -> dict:
+    """The gan block, checked against what its classes take."""
+    settings = options.compose([*PAIR, *arguments])
+    graph.check_sizes(settings, 1)
+    return settings["gan"]
+
+
+@pytest.mark.parametrize("choice", sorted(set(choices("gan")) - {READY}))
+def test_every_generator_choice_has_the_same_options_and_a_seed_of_its_own(choice):
+    block, paper = gan(f"gan={choice}", "gan.seed=3"), gan("gan=paper")
+    assert block.keys() == paper.keys() and block["training"].keys() == paper["training"].keys()
+    assert block["seed"] == 3
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("choice", sorted(set(choices("gan")) - {READY}))
+def test_every_generator_choice_steps_with_small_networks(choice, precision):
+    block, images = gan(f"gan={choice}", f"gan.training.precision={precision}"), gan_batch(12, 32, 16)
+    small = {"channels": 4, "num_blocks": 1} if choice != "quick" else {}
+    torch.manual_seed(0)
+    generator = build.build(block["generator"] | small, 6)
+    if choice == "quick":
+        generator.measure(((images["images"] + 1) * 127.5).byte().permute(0, 2, 3, 1), images["cameras"])
+    discriminator = build.build(block["discriminator"] | {"channels": 4, "depth": 3}, 6, 32, 16)
+    learner = build.build(block["training"], generator, discriminator, steps=10)
+    before = [parameter.detach().clone() for parameter in learner.averaged.parameters()]
+    floats = learner.update(images | {"step": block["training"]["n_critic"] - 1})
+    assert all(np.isfinite(value) for value in floats.values()) and "loss/G" in floats
+    assert any(not torch.equal(a, b) for a, b in zip(before, learner.averaged.parameters(), strict=True))
+
+
+def gan_batch(size: int, height: int, width: int) -> dict:
+    cameras = torch.arange(size) % 6
+    images = torch.rand(size, 3, height, width, generator=sampling.generator("images")) * 2 - 1
+    return {"images": images, "cameras": cameras, "wanted": cameras.roll(1), "draw": sampling.draws(0, 0)}
+
+
+def test_the_papers_generator_names_every_option_at_its_published_value():
+    """What the classes take beyond runtime arguments stands in the file, and it is the signature's default."""
+    block = gan("gan=paper")
+    for part, target, runtime in [
+        ("training", StarGAN, {"generator", "discriminator", "steps", "average_gradients"}),
+        ("generator", Generator, {"num_cameras"}),
+        ("discriminator", Discriminator, {"num_cameras", "height", "width"}),
+    ]:
+        defaults = {name: p.default for name, p in inspect.signature(target).parameters.items() if name not in runtime}
+        expected = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+        assert {name: value for name, value in block[part].items() if name != "_target_"} == expected
+
+
+@pytest.mark.parametrize("choice", ["paper", "notes", "best"])
+def test_options_of_the_published_networks_are_changed_without_a_plus(choice):
+    training = [f"gan.training.{option}" for option in ("ema=0.5", "precision=bf16")]
+    block = gan(f"gan={choice}", "gan.generator.upsample=resize", "gan.discriminator.depth=4", *training)
+    assert block["generator"]["upsample"] == "resize" and block["discriminator"]["depth"] == 4
+    assert (block["training"]["ema"], block["training"]["precision"]) == (0.5, "bf16")
+
+
+def test_notes_and_best_are_the_paper_but_for_what_they_say():
+    paper, notes, best = (gan("recipe=paper", f"gan={choice}") for choice in ("paper", "notes", "best"))
+    assert notes == paper | {"steps": None, "epochs": 200}
+    assert training.num_steps(notes, 12_936 // notes["batch"]) == 161_600  # market's images
+    changes = {"weight_identity": 10.0, "ema": 0.999}
+    resizing = paper["generator"] | {"upsample": "resize"}
+    assert best == paper | {"generator": resizing, "training": paper["training"] | changes}
+    small = options.compose([*PAIR, "recipe=paper", "gan=notes", "images.height=128", "images.width=64"])
+    size = small["images"]["height"], small["images"]["width"]
+    build.build(small["gan"]["discriminator"] | {"channels": 2}, 6, *size)
 
 
 def test_short_names_mean_hhls_options():

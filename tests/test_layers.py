@@ -13,13 +13,14 @@ FILES = sorted(p for folder in ("reid_da", "gan", "pipelines") for p in (ROOT / 
 ORDER = [
     {"records", "distances", "sampling"},
     {"distributed", "losses", "reranking", "backbones", "drawing", "datasets", "images"},
-    {"augment", "ranking", "checkpoint", "retrieval"},
+    {"augment", "ranking", "checkpoint", "retrieval", "distributions"},
     {"batches", "methods", "learner", "adabn", "style_measures"},
-    {"loop"},
+    {"loop", "style_features"},
 ]
 # The files of pipelines that know neither Ray nor MLflow nor Hydra, so that stages.run works without them.
 PLAIN = {
-    *("graph", "stages", "cache", "training", "styling", "shards", "ready", "exporting", "measuring", "data_stage"),
+    *("graph", "stages", "cache", "training", "style_grid", "styling", "shards", "ready", "exporting"),
+    *("measuring", "judging", "data_stage"),
     *("retrieving", "stopping", "files", "build", "results", "grids", "space", "sweeps"),
     *("figures", "sheets", "charts", "sweep_charts", "logged", "progress"),
 }

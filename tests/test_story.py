@@ -42,7 +42,7 @@ def runs(work_dir: Path) -> dict[str, list]:
 def local(tmp_path_factory):
     """One worker under Ray."""
     work_dir = tmp_path_factory.mktemp("story") / "work"
-    return work_dir, run(work_dir)
+    return work_dir, run(work_dir, "upper_bound=true")
 
 
 def test_it_shows_a_table_and_says_which_data_and_recipe(local):
@@ -58,7 +58,8 @@ def test_it_shows_a_table_and_says_which_data_and_recipe(local):
 def test_results_csv(local):
     work_dir, _ = local
     found = rows(work_dir)
-    assert [row["method"] for row in found] == ["arn", "baseline", "hhl"]
+    assert [row["method"] for row in found] == ["arn", "baseline", "hhl", "hhl"]
+    assert found[-1]["variant"].startswith("hhl.styles=redrawn ")
     header = (
         "source,target,data,recipe,method,variant,seed,data_seed,gan_seed,rank1,rank5,rank10,rank20,mAP,mAP_trapezoid,"
     )
@@ -75,19 +76,31 @@ def test_mlflow_holds_every_stage_finished(local):
     assert counts == {
         "pipeline": 1,
         "data": 2,
-        **dict.fromkeys(("generator", "styles", "pretrain", "baseline", "hhl", "arn"), 1),
+        **dict.fromkeys(("generator", "measures", "pretrain", "baseline", "arn"), 1),
+        **dict.fromkeys(("styles", "hhl"), 2),  # the generator's, and the true ones
     }
     assert {one.info.status for group in found.values() for one in group} == {"FINISHED"}
-    pipeline, hhl = found["pipeline"][0], found["hhl"][0]
+    pipeline, hhl = found["pipeline"][0], own_styles(found["hhl"])
     assert hhl.data.tags["mlflow.parentRunId"] == pipeline.info.run_id
     assert hhl.data.params["hhl.beta"] == "0.5" and hhl.data.params["hhl.n_t"] == "8"
     assert pipeline.data.params["hhl.beta"] == "0.5" and pipeline.data.metrics["hhl/mAP"] == hhl.data.metrics["mAP"]
     tag = "mlflow.source.git.commit"
     assert hhl.data.tags.get(tag) == logged.commit().get(tag)  # none where the code is no checkout
-    row = next(row for row in rows(work_dir) if row["method"] == "hhl")
+    true = next(one for one in found["hhl"] if one is not hhl)
+    least, reached, most = (one.data.metrics["mAP"] for one in (found["baseline"][0], hhl, true))
+    assert pipeline.data.metrics["true_styles/mAP"] == most
+    if most > least:  # else there is no gain to share
+        assert pipeline.data.metrics["share_of_gain/mAP"] == pytest.approx((reached - least) / (most - least))
+    assert {"ratio/camera", "ratio/kid", "ratio/truth"} <= set(found["measures"][0].data.metrics)
+    row = next(row for row in rows(work_dir) if row["method"] == "hhl" and "redrawn" not in row["variant"])
     assert row["mlflow_run_id"] == hhl.info.run_id and float(row["mAP"]) == pytest.approx(
         hhl.data.metrics["mAP"], abs=1e-6
     )
+
+
+def own_styles(runs: list):
+    """HHL's run with the generator's styles."""
+    return next(one for one in runs if one.data.params["hhl.styles"] == "generator")
 
 
 def test_mlflow_holds_curves_and_figures(local):
@@ -96,14 +109,15 @@ def test_mlflow_holds_curves_and_figures(local):
     history = client.get_metric_history(found["hhl"][0].info.run_id, "loss/triplet")
     assert [metric.step for metric in history] == [1, 2, 3, 4]
     assert client.get_metric_history(found["generator"][0].info.run_id, "loss/D")
-    for stage, figure in (
+    for stage, *figures in (
         ("data", "contact_sheet"),
         ("styles", "styles"),
+        ("measures", "style_measures"),
         ("hhl", "ranked_lists"),
-        ("pipeline", "cmc"),
+        ("pipeline", "cmc", "style_measures", "styles"),
     ):
-        paths = [file.path for file in client.list_artifacts(found[stage][0].info.run_id, "figures")]
-        assert len(paths) == 1 and figure in paths[0]
+        paths = sorted(file.path for file in client.list_artifacts(found[stage][0].info.run_id, "figures"))
+        assert len(paths) == len(figures) and all(f"/{name}" in p for p, name in zip(paths, figures, strict=True))
     settings = [file.path for file in client.list_artifacts(found["pipeline"][0].info.run_id)]
     assert "settings.json" in settings
 
@@ -111,8 +125,8 @@ def test_mlflow_holds_curves_and_figures(local):
 def test_the_same_command_again_computes_nothing_and_logs_nothing_twice(local):
     work_dir, _ = local
     before, csv_before = runs(work_dir), (work_dir / "results.csv").read_text()
-    done = run(work_dir)
-    assert done.stderr.count("reused") == 8 and "made in" not in done.stderr
+    done = run(work_dir, "upper_bound=true")
+    assert done.stderr.count("reused") == 11 and "made in" not in done.stderr
     after = runs(work_dir)
     assert {s: len(g) for s, g in before.items()} == {s: len(g) for s, g in after.items()}
     assert (work_dir / "results.csv").read_text() == csv_before
@@ -124,14 +138,14 @@ def test_the_same_command_again_computes_nothing_and_logs_nothing_twice(local):
 
 def test_a_view_that_was_lost_is_made_again_from_the_folders(local):
     work_dir, _ = local
-    before = {row["method"]: row["mAP"] for row in rows(work_dir)}
+    before = {row["settings"]: row["mAP"] for row in rows(work_dir)}
     for path in (work_dir / "results.csv", work_dir / "mlflow.db", *(work_dir / "figures").iterdir()):
         path.unlink()
-    run(work_dir)
-    assert {row["method"]: row["mAP"] for row in rows(work_dir)} == before
+    run(work_dir, "upper_bound=true")
+    assert {row["settings"]: row["mAP"] for row in rows(work_dir)} == before
     found = runs(work_dir)
-    assert len(found["hhl"]) == 1 and found["hhl"][0].info.status == "FINISHED"
-    assert len(list((work_dir / "figures").glob("ranked_lists-*.png"))) == 3
+    assert [one.info.status for one in found["hhl"]] == ["FINISHED"] * 2
+    assert len(list((work_dir / "figures").glob("ranked_lists-*.png"))) == 4
 
 
 def test_one_process_gives_the_digits_of_one_ray_worker(local, tmp_path):
@@ -139,7 +153,7 @@ def test_one_process_gives_the_digits_of_one_ray_worker(local, tmp_path):
     settings = options.compose([*TINY, "cluster=inline", f"work_dir={tmp_path}"])
     with cluster.connect(settings) as launch:
         results = stages.run(settings, launch)
-    for row in rows(work_dir):
+    for row in rows(work_dir)[:3]:
         assert row["mAP"] == f"{results[row['method']]['target']['mAP']:.6f}"
         assert row["rank1"] == f"{results[row['method']]['target']['rank1']:.6f}"
 

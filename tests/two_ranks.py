@@ -101,15 +101,27 @@ def translate(world):
         Generator(world.target.num_cameras, channels=4, num_blocks=1),
         Discriminator(world.target.num_cameras, tiny.HEIGHT, tiny.WIDTH, channels=4, depth=3),
     )
-    settings = {"steps": 4, "n_critic": 2, "weight_identity": 5.0, "average_gradients": distributed.average_gradients}
+    averaged = []
+
+    def average_gradients(parameters):
+        averaged.append(len(parameters))
+        distributed.average_gradients(parameters)
+
+    settings = {"steps": 4, "n_critic": 2, "weight_identity": 5.0, "ema": 0.5, "average_gradients": average_gradients}
     learner = StarGAN(*(network.double() for network in networks), **settings)
     batches = translation_batches(world.target, 8, seed=0)
     reported = []
     for step in range(2):
         batch = batches(step)
         reported.append(distributed.mean(learner.update(batch | {"images": batch["images"].double()})))
-    gradients = [p.grad for p in learner.parameters()]
-    return {"reported": reported, "gradients": gradients, "weights": [p.detach() for p in learner.parameters()]}
+    return {
+        "reported": reported,
+        "gradients": [p.grad for p in learner.parameters()],
+        "weights": [p.detach() for p in learner.parameters()],
+        "ema": list(learner.averaged.parameters()),
+        "averaged": averaged,
+        "networks": [len(list(network.parameters())) for network in networks],
+    }
 
 
 class Stop(Exception):

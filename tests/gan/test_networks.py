@@ -14,9 +14,9 @@ def images(batch, height, width, seed=0):
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def small_generator(num_cameras=4):
+def small_generator(num_cameras=4, **options):
     torch.manual_seed(0)
-    return Generator(num_cameras, channels=8, num_blocks=1)
+    return Generator(num_cameras, channels=8, num_blocks=1, **options)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,11 @@ def test_published_parameter_counts(num_cameras, generator, discriminator):
     with torch.device("meta"):
         assert count(Generator(num_cameras)) == generator
         assert count(Discriminator(num_cameras, 256, 128)) == discriminator
+
+
+def test_resizing_takes_kernels_of_3x3_instead_of_4x4():
+    with torch.device("meta"):
+        assert count(Generator(6, upsample="resize")) == 8_433_664 - (256 * 128 + 128 * 64) * (16 - 9)
 
 
 def test_discriminator_counts_are_those_of_the_table():
@@ -43,8 +48,9 @@ def test_published_discriminator_shapes(height, width, kernel):
     assert logits.shape == (2, 6)
 
 
-def test_generator_keeps_shape_and_range():
-    styled = small_generator()(images(3, 24, 16), torch.tensor([0, 3, 1]))
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+def test_generator_keeps_shape_and_range(upsample):
+    styled = small_generator(upsample=upsample)(images(3, 24, 16), torch.tensor([0, 3, 1]))
     assert styled.shape == (3, 3, 24, 16)
     assert styled.abs().max() < 1
 
@@ -54,6 +60,41 @@ def test_label_changes_the_output_of_its_own_image_only():
     first, second = generator(people, torch.tensor([0, 0])), generator(people, torch.tensor([0, 2]))
     assert torch.allclose(first[0], second[0], atol=1e-6)
     assert (first[1] - second[1]).abs().mean() > 1e-3
+
+
+def doubling(upsample):
+    """The first layers of the generator that double height and width, without norm: 32 channels to 16."""
+    layers = list(small_generator(upsample=upsample).layers)
+    start = next(i for i, layer in enumerate(layers) if isinstance(layer, torch.nn.Upsample | torch.nn.ConvTranspose2d))
+    return torch.nn.Sequential(*layers[start : start + (2 if upsample == "resize" else 1)])
+
+
+@torch.no_grad()
+def test_resize_convolution_is_a_convolution_of_doubled_pixels():
+    layers, features = doubling("resize"), torch.randn(1, 32, 3, 2, generator=torch.Generator().manual_seed(0))
+    kernel, output = layers[1].weight, layers(features)
+    assert output.shape == (1, 16, 6, 4) and layers[1].bias is None
+    for channel, y, x in [(0, 0, 0), (3, 2, 3), (15, 5, 1)]:
+        total = 0.0
+        for i in range(3):
+            for j in range(3):
+                row, column = y + i - 1, x + j - 1
+                if 0 <= row < 6 and 0 <= column < 4:
+                    total += (kernel[channel, :, i, j] * features[0, :, row // 2, column // 2]).sum().item()
+        assert output[0, channel, y, x].item() == pytest.approx(total, abs=1e-5)
+
+
+@torch.no_grad()
+def test_resizing_makes_no_checkerboard_of_a_flat_area_and_the_transposed_convolution_does():
+    flat = torch.ones(1, 32, 6, 6)
+    within = {upsample: doubling(upsample)(flat)[..., 2:-2, 2:-2] for upsample in ("transposed", "resize")}
+    ripple = {upsample: (inside - inside.mean((2, 3), keepdim=True)).abs().max() for upsample, inside in within.items()}
+    assert ripple["resize"] < 1e-5 and ripple["transposed"] > 1e-2
+
+
+def test_generator_refuses_another_upsampling():
+    with pytest.raises(ValueError, match="'bilinear'.*'transposed' or 'resize'"):
+        small_generator(upsample="bilinear")
 
 
 def test_instance_norm_has_no_running_statistics():

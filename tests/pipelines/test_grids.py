@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines import cache, command, grids, options, reproduce
+from pipelines.measuring import RATIOS
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["data.world.train_persons=30", "data.world.test_persons=6", "cluster.cpus_per_worker=1"]
@@ -104,18 +105,25 @@ def test_every_row_of_every_grid_plans():
         assert named <= set(own["grid"]["rows"])
 
 
-def test_a_generator_is_measured_once_though_seeds_vary():
-    for vary, times in (("[seed]", 1), ("[seed,data.seed]", 2)):
-        own = options.composed("reproduce", ["seeds=[0,1]", f"vary={vary}", "rows=[source_only,jitter,hhl]"])
-        cells, _ = grids.cells(own, options.compose, options.changed, 1)
-        measured = [cell for cell in cells if cell.measures]
-        assert {cell.row for cell in measured} == {"hhl"} and len(measured) == 2 * times
-        for cell in measured:
-            last = cell.measures[-1]
-            assert last.name == "measures" and last.inputs["generator"] in cell.graph
-            assert last.inputs["judge"].inputs["source"].hash == last.inputs["target"].hash, (
-                "it has the target's labels"
-            )
+def test_styles_are_measured_with_the_cells_that_train_on_them_by_a_judge_that_knows_the_source():
+    own = options.composed("reproduce", ["seeds=[0,1]", "rows=[source_only,jitter,L_T,hhl]"])
+    cells, _ = grids.cells(own, options.compose, options.changed, 1)
+    for cell in cells:
+        names = [stage.name for stage in cell.graph]
+        assert (cell.row == "hhl") == ("measures" in names) and names[-1] == cell.stage.name
+        if cell.row == "hhl":
+            assert names.index("measures") == len(names) - 2, "before the method adapts"
+            measures = cell.graph[-2]
+            assert measures.inputs["styles"] is cell.stage.inputs["styles"] or measures.inputs["styles"] in cell.graph
+            assert measures.inputs["judge"].inputs["source"].hash != measures.inputs["target"].hash
+
+
+def test_shares_of_a_gain_are_paired_by_seed():
+    by_row = {"a": {0: 0.2, 1: 0.2, 2: 0.3}, "b": {0: 0.3, 1: 0.5, 2: 0.1}, "c": {0: 0.4, 1: 0.6, 2: 0.3, 3: 0.9}}
+    assert grids.shares(by_row, "b", "a", "c") == pytest.approx({0: 0.5, 1: 0.75}), (
+        "in seed 2 there is no gain to share"
+    )
+    assert grids.shares(by_row, "b", "a", "nothing") == {}
 
 
 def test_differences_are_paired_by_seed():
@@ -144,11 +152,11 @@ def test_the_table_says_where_cells_are_missing_and_measures_stand_in_a_csv(tmp_
     assert lines[4].split() == ["HHL", "50.0", "(1)", "50.0", "(1)"]
     path = tmp_path / "styles.csv"
     assert grids.write_measures(path, cells) == []
-    measured = next(cell.measures[-1] for cell in cells if cell.measures)
+    measured = next(stage for cell in cells for stage in cell.graph if stage.name == "measures")
     measured.folder(tmp_path).mkdir(parents=True)
-    ratios = {"camera": 1.0, "identity": 0.5, "colour": None}
+    ratios = dict.fromkeys(RATIOS) | {"camera": 1.0, "identity": 0.5}
     cache.write_json(measured.folder(tmp_path) / "result.json", {"ratios": ratios})
     assert grids.write_measures(path, cells) == [path]
     header, line = path.read_text().splitlines()
-    assert header == "target,data,recipe,data_seed,gan_seed,camera,identity,colour"
-    assert line == "duke,synthetic,quick,0,0,1.000000,0.500000,"
+    assert header.startswith("target,data,recipe,seed,data_seed,gan_seed,camera,original,")
+    assert line == "duke,synthetic,quick,0,0,0,1.000000,,,,,,0.500000,,"

@@ -1,4 +1,4 @@
-"""The measures stage on a tiny run's data, generator and pretrained model: what it leaves, and that it goes on when stopped."""
+"""The measures stage on a tiny run's styles and pretrained model: what it leaves, that it goes on when stopped, and the gate."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from pipelines import cache, charts, graph, measuring, options, training
+from pipelines import cache, charts, cluster, graph, judging, measuring, options, stages, styling, training
 from pipelines.cache import Stage
 from pipelines.data_stage import make_data
 
@@ -18,6 +18,8 @@ TINY = [
     "data.world.test_persons=6",
     "gan.steps=4",
     "pretrain.steps=3",
+    "measures.method.steps=20",
+    "measures.images=90",
     "methods=[hhl]",
 ]
 pytestmark = pytest.mark.slow
@@ -30,15 +32,14 @@ def start(stage: Stage, work_dir) -> dict:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """work_dir with all that the measures need, and their stage; the judge has learned the source's persons."""
+    """work_dir with all that the measures need, and their stage."""
     work_dir = tmp_path_factory.mktemp("work")
     settings = options.compose([*TINY, f"work_dir={work_dir}"])
     plan = {stage.label: stage for stage in graph.plan(settings)}
-    for label in ("data duke", "data market", "generator", "pretrain"):
-        (make_data if label.startswith("data") else training.train)(start(plan[label], work_dir))
-    own = {"method": settings["pretrain"] | {"steps": 20}, "backbone": settings["backbone"], "seed": 0}
-    inputs = {"target": plan["data market"], "generator": plan["generator"], "judge": plan["pretrain"]}
-    return work_dir, Stage("measures", "measures", own, inputs)
+    for label in ("data duke", "data market", "generator", "styles", "pretrain"):
+        work = make_data if label.startswith("data") else styling.style if label == "styles" else training.train
+        work(start(plan[label], work_dir))
+    return work_dir, plan["measures"]
 
 
 @pytest.fixture(scope="module")
@@ -54,23 +55,30 @@ def matrix(result: dict, name: str) -> np.ndarray:
 
 def test_what_it_leaves(measured):
     result = json.loads((measured / "result.json").read_text())
-    count = len(result["cameras"])
-    assert result["cameras"] == [1, 2, 3, 4, 5, 6]
-    assert all(matrix(result, name).shape == (count, count) for name in ("camera", "identity", "colour"))
-    camera, identity, colour = (matrix(result, name) for name in ("camera", "identity", "colour"))
-    assert np.isnan(np.diag(colour)).all()
-    assert np.nanmax(colour) <= 1 and np.nanmin(camera) >= 0 and np.nanmax(camera) <= 1 and np.nanmin(identity) > 0
-    assert matrix(result, "camera_real").shape == (count,) and 0 < result["identity_real"] <= 1
-    assert result["ratios"]["colour"] > 0.3, "the generator starts from measured colours"
-    assert 0 < result["ratios"]["identity"] < 2
+    assert result["cameras"] == [1, 2, 3, 4, 5, 6] and result["images"] == 90
+    names = (
+        "camera",
+        "original",
+        "cosine",
+        "colour",
+        "kid",
+        "kid_real",
+        "fid",
+        "fid_real",
+        "identity",
+        "rank1",
+        "truth",
+    )
+    assert all(matrix(result, name).shape == (6, 6) for name in names)
+    assert all(np.isnan(np.diag(matrix(result, name))).all() for name in ("colour", "kid", "fid", "truth"))
+    for name in ("camera", "original"):
+        assert 0 <= np.nanmin(matrix(result, name)) and np.nanmax(matrix(result, name)) <= 1
+    assert np.nanmax(matrix(result, "colour")) <= 1 and np.nanmin(matrix(result, "identity")) >= 0
+    assert matrix(result, "camera_real").shape == (6,) and 0 < result["identity_real"] <= 1
+    assert set(result["ratios"]) == set(measuring.RATIOS) and None not in result["ratios"].values()
+    assert result["ratios"]["colour"] > 0.2, "the generator starts from measured colours"
+    assert result["truth_distance"]["styled"] < result["truth_distance"]["chance"]
     assert sorted(path.name for path in measured.iterdir()) == ["metrics.jsonl", "result.json", "stage.json"]
-
-
-def test_images_of_no_person_are_counted_as_left_out(measured, made):
-    work_dir, stage = made
-    data = stage.inputs["target"].folder(work_dir)
-    persons = sum((json.loads((data / s / "records.json").read_text())["persons"] for s in ("query", "gallery")), [])
-    assert json.loads((measured / "result.json").read_text())["left_out"] == sum(person < 1 for person in persons) > 0
 
 
 def test_a_finished_one_is_passed_over(measured, made):
@@ -100,28 +108,124 @@ def test_a_stopped_one_goes_on_to_the_same_digits(measured, made, tmp_path, monk
     assert json.loads((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[0])["step"] > 5
 
 
-def test_test_images_of_other_cameras_are_told_and_end_no_table(made, tmp_path):
+def changed(made, tmp_path, split: str, **values) -> dict:
+    """The stage's job on a copy of the target with other values in a split's records; its folder is tmp_path/whole."""
     work_dir, stage = made
-    job = start(stage, work_dir)
+    job = start(stage, work_dir) | {"folder": str(tmp_path / "whole")}
     data = shutil.copytree(job["inputs"]["target"], tmp_path / "data")
-    records = json.loads((data / "query" / "records.json").read_text())
-    records["cameras"] = [99] * len(records["cameras"])
-    (data / "query" / "records.json").write_text(json.dumps(records))
-    job |= {"inputs": job["inputs"] | {"target": str(data)}, "folder": str(tmp_path / "whole")}
-    measuring.measure(job)
+    records = json.loads((data / split / "records.json").read_text())
+    records |= {key: [value] * len(records[key]) for key, value in values.items()}
+    (data / split / "records.json").write_text(json.dumps(records))
+    return job | {"inputs": job["inputs"] | {"target": str(data)}}
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (
+            {"cameras": 99},
+            "no query image of a person; its cameras are [99], those of training images [1, 2, 3, 4, 5, 6]",
+        ),
+        ({"persons": 0}, "no query image of a person"),
+        ({"persons": 77777}, "true match"),
+    ],
+)
+def test_without_test_persons_all_the_rest_is_told(made, measured, tmp_path, values, why):
+    measuring.measure(changed(made, tmp_path, "query", **values))
     result = json.loads((tmp_path / "whole" / "result.json").read_text())
-    assert "no query image of a person" in result["unmeasured"] and "cameras are [99], those of" in result["unmeasured"]
-    assert result["ratios"] == {"camera": None, "identity": None, "colour": None}
+    assert [why in note for note in result["notes"]] == [True], result["notes"]
+    whole = json.loads((measured / "result.json").read_text())
+    assert result["ratios"] == whole["ratios"] | {"identity": None, "rank1": None}
+    charts.style_matrices(tmp_path / "whole")
+
+
+def test_a_single_camera_is_told_and_measured_no_further(made, tmp_path):
+    measuring.measure(changed(made, tmp_path, "train", cameras=3))
+    result = json.loads((tmp_path / "whole" / "result.json").read_text())
+    assert result["images"] == 0 and result["notes"] == [
+        "the target's training images come from camera 3 alone: nothing is styled"
+    ]
+    assert measuring.failings(result, {"camera": 0.9}) == []
 
 
 def test_the_matrices_are_drawn(measured):
     figure = charts.style_matrices(measured)
     result = json.loads((measured / "result.json").read_text())
-    written = [[text.get_text() for text in axis.texts] for axis in figure.axes[:4]]
-    assert [len(texts) for texts in written] == [36, 36, 36, 6]
+    written = [[text.get_text() for text in axis.texts] for axis in figure.axes[:8]]
+    assert [len(texts) for texts in written] == [36] * 8
     assert written[2][0] == "\u2013" and written[2][1] == f"{100 * result['colour'][0][1]:.0f}"
-    assert written[3] == [f"{100 * share:.0f}" for share in result["camera_real"]]
+    closed = 1 - result["kid"][0][1] / result["kid_real"][0][1]
+    assert written[3][1] == f"{100 * closed:.0f}"
+
+
+def test_halves_are_of_every_camera_and_apart():
+    cameras = np.array([0] * 10 + [1] * 5 + [2] * 31)
+    lessons, rows = measuring.halves(cameras, seed=3, most=100)
+    assert sorted([*lessons, *rows]) == list(range(46))
+    assert np.bincount(cameras[lessons]).tolist() == [5, 3, 16] and np.bincount(cameras[rows]).tolist() == [5, 2, 15]
+    assert (np.diff(lessons) > 0).all() and (np.diff(rows) > 0).all()
+    fewer = measuring.halves(cameras, seed=3, most=9)[1]
+    assert set(fewer) <= set(rows) and np.bincount(cameras[fewer]).tolist() == [4, 2, 3]
 
 
 def test_cameras_that_training_lacks_have_no_label():
-    assert measuring._labels(np.array([3, 1, 7, 2, 9]), np.array([1, 3, 7])).tolist() == [1, 0, 2, -1, -1]
+    assert judging._labels(np.array([3, 1, 7, 2, 9]), np.array([1, 3, 7])).tolist() == [1, 0, 2, -1, -1]
+
+
+BAD = {"gan.bounds.camera": 1.5, "gan.bounds.truth": 0.99}  # no generator is as good
+
+
+def run(work_dir, *more: str, **values) -> tuple[list[str], dict]:
+    """What a run of the same stages says, inline, without hhl; the settings."""
+    settings = options.changed(options.compose([*TINY, f"work_dir={work_dir}", "hhl.steps=2", *more]), values)
+    said: list[str] = []
+    track = stages.Quiet()
+    track.say = said.append
+    with cluster.connect(settings) as launch:
+        try:
+            stages.run(settings, launch, track)
+        except ValueError as error:
+            said.append(f"error: {error}")
+    return said, settings
+
+
+def test_the_gate_warns_before_the_method_adapts(made, measured, tmp_path):
+    said, _ = run(made[0], "hhl.beta=0.7", **BAD)
+    (warning,) = [line for line in said if "WARNING" in line]
+    camera = json.loads((measured / "result.json").read_text())["ratios"]["camera"]
+    assert (
+        f"WARNING: poor styles: taken for the wanted camera {camera:.2f} (expected at least 1.50), colours moved "
+        in warning
+    )
+    assert said.index(warning) < said.index("hhl: made")
+
+
+def test_the_gate_stops_where_quality_is_required_also_at_its_first_making(made, measured, tmp_path):
+    for again in ([], ["force=[measures]"], []):
+        said, _ = run(made[0], "hhl.beta=0.8", "gan.require_quality=true", *again, **BAD)
+        assert said[-1].startswith("error: measures: too poor to adapt with: taken for the wanted camera ")
+        assert "gan.steps" in said[-1] and "gan.require_quality=false" in said[-1]
+        assert not [line for line in said if line.startswith("hhl")]
+        assert [line for line in said if line.startswith("measures: ")] or again == []
+    good = {"gan.bounds.camera": 0.0, "gan.bounds.original": 0.0, "gan.bounds.colour": -9.0, "gan.bounds.kid": -9.0}
+    said, _ = run(made[0], "hhl.beta=0.8", "gan.require_quality=true", **good)
+    assert said[-1] == "hhl: made" and not [line for line in said if "poor" in line]
+
+
+def test_bounds_and_their_gate_change_no_stage(made):
+    plans = [graph.plan(options.changed(options.compose(TINY), values)) for values in ({}, {"gan.bounds.camera": 0.1})]
+    plans.append(graph.plan(options.compose([*TINY, "gan.require_quality=true"])))
+    assert len({tuple(stage.hash for stage in plan) for plan in plans}) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"measures.images": 1}, "measures.images is 1; expected at least 2"),
+        ({"measures.method.steps": 0}, "measures.method.steps is 0; expected at least 1"),
+        ({"gan.bounds": {"nonsense": 1.0}}, "gan.bounds.nonsense is no measure; expected some of camera, original"),
+    ],
+)
+def test_settings_that_cannot_be_measured_with_are_refused(values, expected):
+    with pytest.raises(ValueError, match=expected):
+        graph.plan(options.changed(options.compose(TINY), values))

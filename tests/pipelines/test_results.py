@@ -3,7 +3,10 @@
 import csv
 import json
 
+import pytest
+
 from pipelines import results
+from pipelines.measuring import RATIOS
 
 METRICS = {"rank1": 0.5, "rank5": 0.6, "rank10": 0.7, "rank20": 0.8, "mAP": 0.4, "mAP_trapezoid": 0.375}
 ABOUT = {"source": "market", "target": "duke", "data": "disk", "recipe": "paper", "variant": "default"}
@@ -47,3 +50,30 @@ def test_published_figures_stand_beside_real_data_only():
         assert "46.9" not in results.table(found, settings("market", "duke"), data)
     assert "published" not in results.table(found, settings("market", "msmt17"), "disk", whole=True)
     assert "published" not in results.table(found, settings("market", "duke"), "disk", whole=False), "a part of a set"
+
+
+def method(mAP: float, rank1: float) -> dict:
+    return {"target": {"mAP": mAP, "rank1": rank1}}
+
+
+def test_the_share_of_the_possible_gain_and_what_is_told_of_it():
+    found, bound = {"baseline": method(0.2, 0.3), "hhl": method(0.35, 0.6)}, method(0.4, 0.5)
+    shares = results.share_of_gain(found, bound)
+    assert shares == pytest.approx(
+        {"true_styles/mAP": 0.4, "true_styles/rank1": 0.5, "share_of_gain/mAP": 0.75, "share_of_gain/rank1": 1.5}
+    )
+    text = results.of_styles([], shares)
+    assert text == "\nHHL with true styles: mAP 40.0, rank-1 50.0; the generator's reach 75 % of that gain in mAP"
+    alone = {"true_styles/mAP": 0.4, "true_styles/rank1": 0.5}
+    assert results.share_of_gain({"hhl": found["hhl"]}, bound) == alone, "without a baseline there is no gain"
+    assert results.share_of_gain(found | {"baseline": method(0.4, 0.5)}, bound) == alone
+    assert "gain" not in results.of_styles([], alone)
+
+
+def test_measures_are_told_as_far_as_they_are_known():
+    ratios = dict.fromkeys(RATIOS) | {"camera": 0.971, "kid": 0.5, "truth": 0.3, "colour": 0.8}
+    assert results.of_styles([{"ratios": ratios}], {}).splitlines()[1:] == [
+        "styles of the target (1: as real images, or all of the way):",
+        "  taken for the wanted camera 0.97, colours moved 0.80, distance closed (KID) 0.50",
+        "  way to the true image 0.30",
+    ]

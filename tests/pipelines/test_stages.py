@@ -45,7 +45,7 @@ def finished(tmp_path_factory):
     return work_dir, *run(work_dir)
 
 
-ALL = ["data market", "data duke", "generator", "pretrain", "baseline", "arn", "styles", "hhl"]
+ALL = ["data market", "data duke", "generator", "pretrain", "baseline", "arn", "styles", "measures", "hhl"]
 
 
 def test_everything_is_made_once(finished):

@@ -101,7 +101,7 @@ def test_trials_csv_has_a_row_for_each_and_results_csv_the_same_figures(swept):
 def test_mlflow_has_a_sweep_its_trials_and_their_stages(swept):
     work_dir, _ = swept
     client, found = runs(work_dir)
-    once = dict.fromkeys(("sweep", "generator", "styles", "pretrain"), 1)
+    once = dict.fromkeys(("sweep", "generator", "styles", "measures", "pretrain"), 1)
     assert {stage: len(group) for stage, group in found.items()} == once | {
         "data": 2,
         **dict.fromkeys(("trial", "hhl", "style_retrieval"), 4),
@@ -110,7 +110,7 @@ def test_mlflow_has_a_sweep_its_trials_and_their_stages(swept):
     (own,) = found["sweep"]
     trials = {one.info.run_id: one for one in found["trial"]}
     assert {one.data.tags["mlflow.parentRunId"] for one in trials.values()} == {own.info.run_id}
-    for stage in ("data", "generator", "styles", "pretrain"):
+    for stage in ("data", "generator", "styles", "measures", "pretrain"):
         assert {one.data.tags["mlflow.parentRunId"] for one in found[stage]} == {own.info.run_id}, stage
     for stage in ("hhl", "style_retrieval"):
         assert {one.data.tags["mlflow.parentRunId"] for one in found[stage]} == trials.keys(), "one under each"

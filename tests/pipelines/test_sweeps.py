@@ -261,7 +261,7 @@ def test_a_trial_s_stages_are_its_own_or_shared(base):
     own, shared = ({stage.hash for stage in stages} for stages in (one.own(), one.shared()))
     assert own.isdisjoint(shared) and own | shared == {stage.hash for plan in one.graphs for stage in plan}
     assert [stage.name for stage in one.own()] == ["hhl", "style_retrieval"] * 2
-    assert {stage.name for stage in one.shared()} == {"data", "generator", "styles", "pretrain"}
+    assert {stage.name for stage in one.shared()} == {"data", "generator", "styles", "measures", "pretrain"}
     assert [stage.settings["seed"] for stage in one.trained()] == [0, 1]
     assert {stage.name for stage in one.trained()} == {"hhl"}
 
@@ -473,7 +473,7 @@ def test_force_forgets_the_trials_own_stages_of_its_kinds(small, tmp_path):
     sweeps.forget([one], one.settings[0] | {"force": ["pretrain", "hhl"]}, folder, print)
     assert not list(folder.iterdir()), "who was stopped is trained again"
     left = {stage.name for plan in one.graphs for stage in plan if stage.finished(tmp_path)}
-    assert left == {"data", "generator", "styles", "pretrain"}, (
+    assert left == {"data", "generator", "styles", "measures", "pretrain"}, (
         "what was measured goes too; pretrain is not the trials' own"
     )
 

@@ -148,8 +148,12 @@ def test_a_method_learns_on_two_ranks_as_on_one(ranks, alone, name):
 
 def test_the_stargan_learns_on_two_ranks_as_on_one(ranks, alone):
     one, (first, second) = alone["translate"], (result["same"]["translate"] for result in ranks)
-    assert same(first["weights"], second["weights"])
-    assert any("loss/G" in floats for floats in one["reported"])
+    assert same(first["weights"], second["weights"]) and same(first["ema"], second["ema"])
+    assert {"loss/D_gp", "loss/G_identity"} <= one["reported"][1].keys()
+    close(first["ema"], one["ema"])
+    generator, discriminator = one["networks"]
+    for part in (one, first, second):
+        assert part["averaged"] == [discriminator, discriminator, generator], "once for a network's step"
     close(first["reported"], one["reported"], rtol=1e-6)
     close(first["gradients"], one["gradients"], rtol=1e-6, atol=1e-8)
 

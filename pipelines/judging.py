@@ -1,0 +1,118 @@
+"""What a camera classifier and a re-ID model make of styles, as the entries of a measures stage's result.json.
+
+Called by pipelines/measuring.py. Knows no ray, no mlflow, no hydra.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from gan.translate import translate
+from pipelines.data_stage import SPLITS
+from pipelines.styling import trained_generator
+from reid_da import distributed, images, style_features, style_measures
+from reid_da.augment import normalise
+from reid_da.datasets.synthetic import redraw
+from reid_da.distributions import frechet_distance, kernel_distance
+from reid_da.images import ImageStore
+from reid_da.retrieval import embed
+
+CHUNK = 256  # images looked at together, which bounds memory
+
+
+class Seen(NamedTuple):
+    """What is seen of N images and their K styles each, variant 0 being the real one."""
+
+    cameras: np.ndarray  # (N, 1 + K), as classified
+    features: np.ndarray  # (N, 1 + K, D), of the judge
+    moments: np.ndarray  # (N, 1 + K, 2, 3), of colours
+
+
+@torch.inference_mode()
+def look(store: ImageStore, rows: np.ndarray, styles: np.ndarray, classifier, judge) -> Seen:
+    parts = []
+    size = max(1, CHUNK // (1 + store.num_cameras))
+    for start in range(0, len(rows), size):
+        some = rows[start : start + size]
+        variants = np.concatenate([store.images[some][:, None], styles[some]], axis=1)
+        inputs = normalise(torch.from_numpy(variants).flatten(0, 1).to(distributed.device()))
+        answers = classifier.classifier(classifier.hidden(inputs)).argmax(dim=1)
+        both = (x.cpu().unflatten(0, variants.shape[:2]).numpy() for x in (answers, judge.embed(inputs).float()))
+        parts.append((*both, style_measures.colour_moments(variants)))
+    return Seen(*(np.concatenate(one) for one in zip(*parts, strict=True)))
+
+
+def of_images(seen: Seen, cameras: np.ndarray) -> dict:
+    """What can be told of any target's images, persons unknown."""
+    real, styled = seen.features[:, 0], seen.features[:, 1:]
+    found = {}
+    found["camera"], found["camera_real"], found["ratio/camera"] = style_measures.camera_measure(
+        seen.cameras[:, 0], seen.cameras[:, 1:], cameras
+    )
+    found["original"], found["ratio/original"] = style_features.original_measure(real, styled, cameras)
+    found["cosine"], found["cosine_chance"], found["ratio/cosine"] = style_features.cosine_measure(
+        real, styled, cameras
+    )
+    found["colour"], found["ratio/colour"] = style_measures.colour_measure(
+        seen.moments[:, 0], seen.moments[:, 1:], cameras
+    )
+    for name, distance in (("kid", kernel_distance), ("fid", frechet_distance)):
+        before, after, found[f"ratio/{name}"] = style_features.distance_measure(real, styled, cameras, distance)
+        found |= {f"{name}_real": before, name: after}
+    return found
+
+
+@torch.inference_mode()
+def of_truth(seen: Seen, store: ImageStore, rows: np.ndarray, draw: dict, judge) -> dict:
+    """Against what the other cameras would really have shown: only a drawn world can tell."""
+    height, width = store.images.shape[1:3]
+    true = []
+    for row in rows:
+        shown = [redraw(draw["world"], draw["seed"], store.paths[row], int(camera)) for camera in store.camera_names]
+        looks = [Image.fromarray(one).resize((width, height), images.FILTERS[SPLITS["train"]]) for one in shown]
+        inputs = normalise(torch.from_numpy(np.stack(looks)).to(distributed.device()))
+        true.append(judge.embed(inputs).float().cpu().numpy())
+    reached, distances, ratio = style_features.truth_measure(
+        seen.features[:, 0], seen.features[:, 1:], np.stack(true), store.camera_labels[rows]
+    )
+    return {"truth": reached, "truth_distance": distances, "ratio/truth": ratio}
+
+
+@torch.inference_mode()
+def of_persons(inputs: dict[str, Path], store: ImageStore, judge) -> dict:
+    """Does a styled query still find its person? On test persons, whom the generator has not seen; where there are any."""
+    if "generator" not in inputs:
+        return {"notes": ["identity kept is told of a generator, on test images; these styles are images alone"]}
+    query, gallery = (ImageStore(inputs["target"] / split) for split in ("query", "gallery"))
+    labels = [_labels(one.cameras, store.camera_names) for one in (query, gallery)]
+    rows = np.flatnonzero((query.persons > 0) & (labels[0] >= 0))
+    cameras = f"{np.unique(query.cameras).tolist()}, those of training images {store.camera_names.tolist()}"
+    if not len(rows):
+        return {"notes": [f"identity kept cannot be told: no query image of a person; its cameras are {cameras}"]}
+    generator = trained_generator(str(inputs["generator"]), store.num_cameras, distributed.device())
+    features = []
+    size = max(1, CHUNK // (1 + store.num_cameras))
+    for start in range(0, len(rows), size):
+        real = torch.from_numpy(query.images[rows[start : start + size]])
+        variants = torch.cat([real[:, None], translate(generator, real, store.num_cameras)], dim=1)
+        embedded = judge.embed(normalise(variants.flatten(0, 1).to(distributed.device()))).float().cpu()
+        features.append(embedded.unflatten(0, variants.shape[:2]).numpy())
+    both, own = np.concatenate(features), (query.persons[rows], labels[0][rows])
+    sides = (embed(judge, gallery, normalise, device=distributed.device()), gallery.persons, labels[1])
+    found = {}
+    for name, score in (("identity", style_features.MEAN_AP), ("rank1", style_features.RANK1)):
+        try:
+            whole = style_features.identity_measure(both[:, 0], both[:, 1:], *own, *sides, score)
+        except ValueError as error:  # no query has a true match in another camera
+            return {"notes": [f"identity kept cannot be told: {error}"]}
+        found[name], found[f"{name}_real"], found[f"ratio/{name}"] = whole
+    return found
+
+
+def _labels(cameras: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """Camera numbers as 0..K-1, their places in `names`; -1 for one that is not there."""
+    places = np.searchsorted(names, cameras).clip(max=len(names) - 1)
+    return np.where(names[places] == cameras, places, -1)

@@ -1,0 +1,188 @@
+"""How good are camera-styled images, by the features of a re-ID model? Is it still the person, and is it the other camera?
+
+Measures per pair (own camera i, wanted camera k), as matrices (K, K) with i in rows, each with one number over all pairs:
+    original    does it still find the image that it was made from? (asks for no label)
+    cosine      how little has styling turned the features?
+    identity    does it still find its person among real images? (what CamStyle and HHL, Zhong et al., 2018, take for given)
+    distance    how much nearer has it come to the wanted camera's images, as a cloud? (FID, KID)
+    truth       how near has it come to what the other camera would really have shown? (drawn worlds can tell)
+and, of a method instead of a generator, whether it finds the original of a styled image among those of all cameras
+(retrieval_measure). NaN stands where a camera has no images. Called by pipelines/measuring.py and retrieving.py.
+"""
+
+from operator import attrgetter, methodcaller
+
+import numpy as np
+
+from reid_da.ranking import evaluate
+from reid_da.style_measures import check, divide, mean_by_camera
+
+MEAN_AP, RANK1 = attrgetter("mAP"), methodcaller("rank", 1)  # of RankMetrics
+
+
+def original_measure(real, styled, cameras) -> tuple[np.ndarray, float]:
+    """How often is a styled image's nearest neighbour, of the images of its own camera, the image that it was made from?
+
+        share_ik = mean over images n of camera i of [n = argmin_m |styled_nk - real_m|, m of camera i]
+        ratio = mean over images n and k != camera of n of the same
+    Within one camera, since the model need not be blind to cameras: styling moves all of them alike, and what is left to
+    tell images apart is who is on them. Ties count against. Other images of the same person are wrong answers, so that
+    the true other camera's image reaches no 1 either.
+
+    Args:
+        real: (N, D) features. styled: (N, K, D), of the images styled for camera k. cameras: (N,) ints, 0..K-1.
+    Returns:
+        share (K, K) in 0..1, and the ratio, NaN for a single camera.
+    Raises:
+        ValueError: shapes that do not fit, or a camera out of range.
+    """
+    real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
+    count = check(cameras, real=real, styled=styled)
+    found = np.zeros(styled.shape[:2])
+    for camera in range(count):
+        rows = np.flatnonzero(cameras == camera)
+        for n, row in enumerate(rows):
+            distances = np.square(styled[row][:, None] - real[rows]).sum(axis=-1)  # (K, images of the camera)
+            found[row] = (distances <= distances[:, n : n + 1]).sum(axis=1) == 1
+    other = cameras[:, None] != np.arange(count)
+    return mean_by_camera(found, cameras, count), float(divide(found[other].sum(), other.sum()))
+
+
+def cosine_measure(real, styled, cameras) -> tuple[np.ndarray, float, float]:
+    """The cosine between an image's features and those of its styled copy.
+
+        cosine_ik = mean over images n of camera i of cos(real_n, styled_nk)
+        chance = mean over pairs m != n of one camera of cos(real_m, real_n)
+        ratio = (mean over n and k != camera of n of cos(real_n, styled_nk) - chance) / (1 - chance)
+    So 1: nothing has changed; 0: it might as well be another image.
+
+    Args and errors as for original_measure.
+    Returns:
+        cosine (K, K) in -1..1, chance, and the ratio (at most 1).
+    """
+    real, styled = (divide(x, np.linalg.norm(x, axis=-1, keepdims=True)) for x in map(np.asarray, (real, styled)))
+    cameras = np.asarray(cameras)
+    count = check(cameras, real=real, styled=styled)
+    cosines = (real[:, None] * styled).sum(axis=-1)
+    sums, pairs = 0.0, 0
+    for camera in range(count):
+        own = real[cameras == camera]
+        sums += np.square(own.sum(axis=0)).sum() - len(own)
+        pairs += len(own) * (len(own) - 1)
+    chance, other = divide(sums, pairs), cameras[:, None] != np.arange(count)
+    mean = divide(cosines[other].sum(), other.sum())
+    return mean_by_camera(cosines, cameras, count), float(chance), float(divide(mean - chance, 1 - chance))
+
+
+def distance_measure(real, styled, cameras, distance) -> tuple[np.ndarray, np.ndarray, float]:
+    """How much of the distance between two cameras' images has styling closed?
+
+        before_ik = distance(real images of i, real images of k), after_ik = distance(those of i styled for k, real ones of k)
+        ratio = 1 - sum over i != k of after / sum of before
+    No person need be the same on both sides, and none is asked for.
+
+    Args:
+        real, styled, cameras: as for original_measure. distance: (n, D), (m, D) -> float, of reid_da.distributions.
+    Returns:
+        before and after (K, K), NaN on the diagonal and where a camera has fewer than two images, and the ratio.
+    Raises:
+        ValueError: shapes that do not fit, or a camera out of range.
+    """
+    real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
+    count = check(cameras, real=real, styled=styled)
+    before, after = np.full((2, count, count), np.nan)
+    rows = [np.flatnonzero(cameras == camera) for camera in range(count)]
+    for i, k in np.argwhere(~np.eye(count, dtype=bool)):
+        if min(len(rows[i]), len(rows[k])) > 1:
+            before[i, k] = before[k, i] if np.isfinite(before[k, i]) else distance(real[rows[i]], real[rows[k]])
+            after[i, k] = distance(styled[rows[i], k], real[rows[k]])
+    return before, after, float(1 - divide(np.nansum(after), np.nansum(before)))
+
+
+def truth_measure(real, styled, true, cameras) -> tuple[np.ndarray, dict[str, float], float]:
+    """How much of the way to the image that the other camera would really have shown?
+
+        reached_ik = 1 - mean |styled_nk - true_nk| / mean |real_n - true_nk|, over images n of camera i
+        ratio = 1 - mean |styled_nk - true_nk| / mean |real_n - true_nk|, over n and k != camera of n
+    1: it is that image; 0: as far from it as the unstyled one; negative: farther.
+
+    Args:
+        real, styled, cameras: as for original_measure. true: (N, K, D), features of the true images.
+    Returns:
+        reached (K, K), NaN on the diagonal; the mean distances to the true image over k != camera of n of "styled", "real" and
+        "chance" (another image's true one under the same wanted camera); and the ratio.
+    Raises:
+        ValueError: shapes that do not fit, or a camera out of range.
+    """
+    real, styled, true, cameras = np.asarray(real), np.asarray(styled), np.asarray(true), np.asarray(cameras)
+    count = check(cameras, real=real, styled=styled, true=true)
+    other = cameras[:, None] != np.arange(count)
+    left = np.where(other, np.linalg.norm(styled - true, axis=-1), 0)
+    way = np.where(other, np.linalg.norm(real[:, None] - true, axis=-1), 0)
+    another = np.roll(true, len(true) // 2, axis=0)  # not the next one: stores have a person's images side by side
+    sums = {"styled": left, "real": way, "chance": np.where(other, np.linalg.norm(another - true, axis=-1), 0)}
+    means = {name: float(divide(values.sum(), other.sum())) for name, values in sums.items()}
+    reached = 1 - divide(mean_by_camera(left, cameras, count), mean_by_camera(way, cameras, count))
+    return reached, means, float(1 - divide(left.sum(), way.sum()))
+
+
+def identity_measure(
+    real, styled, persons, cameras, gallery, gallery_persons, gallery_cameras, score=MEAN_AP
+) -> tuple[np.ndarray, float, float]:
+    """What styling a query leaves of its mAP among real gallery images; styled or not, its camera is the one that took it.
+
+        kept_ik = mAP(queries of camera i, styled for k) / mAP(queries of camera i)
+        ratio = mean over queries n and k != camera of n of AP(n styled for k) / mean over queries n of AP(n)
+    Queries without a true match in another camera do not count (reid_da.ranking). With another score likewise.
+
+    Args:
+        real: (Q, D) features of the real queries. styled: (Q, K, D), of the queries styled for camera k.
+        persons, cameras: (Q,) ints, cameras 0..K-1. gallery: (G, D) features; gallery_persons, gallery_cameras: (G,) ints,
+        cameras numbered alike, any other number for those that are none of the K. score: of RankMetrics, a mean over queries.
+    Returns:
+        kept (K, K), the mAP of the real queries in 0..1, and the ratio; at least 0, above 1 where styling helps.
+    Raises:
+        ValueError: shapes that do not fit, a camera out of range, or no query with a true match.
+    """
+    persons, cameras, gallery_persons, gallery_cameras = map(
+        np.asarray, (persons, cameras, gallery_persons, gallery_cameras)
+    )
+    real, styled = np.asarray(real), np.asarray(styled)
+    count = check(cameras, real=real, styled=styled, persons=persons)
+    sides = (gallery, gallery_persons, gallery_cameras)
+    whole = score(evaluate(real, persons, cameras, *sides))
+    matched = [((gallery_persons == p) & (gallery_cameras != c)).any() for p, c in zip(persons, cameras, strict=True)]
+    before, after, queries = np.full(count, np.nan), np.full((count, count), np.nan), np.zeros(count)
+    for i in range(count):
+        rows = np.flatnonzero(matched & (cameras == i))
+        if len(rows):
+            own, queries[i] = (persons[rows], cameras[rows]), len(rows)
+            before[i] = score(evaluate(real[rows], *own, *sides))
+            after[i] = [score(evaluate(styled[rows, k], *own, *sides)) for k in range(count)]
+    others = np.where(np.eye(count, dtype=bool), 0, after).sum(axis=1) / max(count - 1, 1)
+    ratio = divide(np.nansum(queries * others) / queries.sum(), whole) if count > 1 else np.nan
+    return divide(after, before[:, None]), whole, float(ratio)
+
+
+def retrieval_measure(real, styled, cameras) -> tuple[float, float]:
+    """Does a styled copy retrieve its original among other images? What a method can be chosen by where no person is known.
+
+        score = mean over images n and wanted cameras k != camera of n of 1 / rank of image n for its copy styled for k
+    The rank is by Euclidean distance among all N real images, ties against (reid_da.ranking). Camera-invariant features
+    bring a copy back to its original, features that tell nothing apart bring back anything.
+
+    Args:
+        real: (N, D) features of the originals. styled: (N, K, D), of their copies. cameras: (N,) ints, 0..K-1.
+    Returns:
+        the score, and the share of copies whose nearest is their original; both in 0..1.
+    Raises:
+        ValueError: shapes that do not fit, a camera out of range, or fewer than two cameras.
+    """
+    real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
+    count = check(cameras, real=real, styled=styled)
+    images, wanted = np.nonzero(cameras[:, None] != np.arange(count))
+    if not len(images):
+        raise ValueError(f"{len(cameras)} images under {count} cameras; expected images and at least two cameras")
+    # to the ranking an original is the one image of its person, and its copy comes from another camera
+    found = evaluate(styled[images, wanted], images + 1, wanted, real, np.arange(len(cameras)) + 1, cameras)
+    return found.mAP, found.rank(1)
