@@ -183,7 +183,7 @@ def parsed():
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), help="of the training, if StarGAN takes it")
+    parser.add_argument("--precision", choices=("float32", "bf16"), help="of the training")
     parser.add_argument("--memory", type=int, metavar="IMAGES", help="this alone; on the CPU, at 256x128 unless told")
     arguments = parser.parse_args()
     large = arguments.device == "cuda" or arguments.memory

@@ -5,7 +5,7 @@
     data target -+-> generator +-> hhl  <-- styles
                  |      |      +-- styles <-- data target
                  |      +-> measures, before hhl <-- styles, data target, judge: pretrain, or baseline where there is none
-                 +-> styles copies, jitter, redrawn, or a folder's (gan=folder): no generator
+                 +-> styles copies, jitter, redrawn, or a folder's (gan=folder, measured too): no generator
     style_retrieval, in sweeps: a method, the generator, data target
     upper_bound, of a whole run on drawn data: hhl <-- styles redrawn
 
@@ -14,11 +14,9 @@ A stage is made from its inputs and settings alone, which its hash takes in.
 
 from pathlib import Path
 
-from pipelines import build, ready, training
+from pipelines import checks, ready
 from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
-from pipelines.measuring import RATIOS
-from reid_da.sampling import share
 
 # Raised when a stage's code changes what it makes from the same settings.
 VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 2, "style_retrieval": 1, "method": 1}
@@ -38,7 +36,7 @@ def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = N
         ValueError: what is wrong with the settings or the data, before anything is written.
     """
     data = data or data_stages(settings)
-    check_sizes(settings, num_workers)
+    checks.check_sizes(settings, num_workers)
     graph: list[Stage] = list(data.values())
     for method in settings["methods"]:
         stages = with_inputs(_method_stage(method, settings, data))
@@ -67,80 +65,6 @@ def with_inputs(stage: Stage) -> list[Stage]:
     return [other for role in stage.inputs.values() for other in with_inputs(role)] + [stage]
 
 
-def trained(settings: dict) -> list[str]:
-    """The methods to train and what they start from, starts first."""
-    names: list[str] = []
-    for method in settings["methods"]:
-        chain = [method]
-        while start := settings[chain[-1]]["start"]:
-            if start not in ("pretrain", "baseline") or start in chain or not settings[start]:
-                raise ValueError(
-                    f"{chain[-1]}.start is {start}; expected null, baseline, or pretrain where the recipe has it"
-                )
-            chain.append(start)
-            if start == "baseline" and (settings[start]["labels"], settings[start]["bn"]) != ("source", "source"):
-                raise ValueError(
-                    f"{method} starts from the baseline, which baseline.labels=target or baseline.bn=target makes a control "
-                    "of its own: train it alone, methods=[baseline]"
-                )
-        names += [name for name in reversed(chain) if name not in names]
-    return names
-
-
-def check_sizes(settings: dict, num_workers: int) -> None:
-    """Refuse options out of range, and global sizes that the workers cannot share equally."""
-    gan, sizes, names = settings["gan"], {}, trained(settings)
-    for block in (
-        *(gan[part] for part in ("generator", "discriminator", "training") if part in gan),
-        settings["backbone"],
-    ):
-        build.check(block)
-    if any(_styles(settings[name]) == "generator" for name in names):
-        _check_measures(settings)
-        if not ready.chosen(settings):
-            _check_length("gan", gan)
-            sizes["gan.batch"] = gan["batch"]
-    for method in names:
-        block = settings[method]
-        build.check(block, besides=training.TRAINING)
-        for option in ("labels", "bn"):
-            if block.get(option, "source") not in ("source", "target"):
-                raise ValueError(f"{method}.{option} is {block[option]}; expected source or target")
-        if "optimiser" not in block:
-            continue
-        for part in ("optimiser", "schedule"):
-            build.check(block[part])
-        training.needs(block)  # refuses what is out of its range
-        _check_length(method, block)
-        sizes |= {f"{method}.{name}": block[name] for name in ("batch", "n_t", "target_batch") if name in block}
-        if "persons" in block:
-            sizes[f"{method}.persons x {method}.images_per_person"] = block["persons"] * block["images_per_person"]
-    for name, size in sizes.items():
-        if size < 1 and not name.endswith(".n_t"):
-            raise ValueError(f"{name} is {size}; expected at least 1")
-        share(size, num_workers, name)
-
-
-def _check_measures(settings: dict) -> None:
-    block, bounds = settings["measures"], settings["gan"]["bounds"]
-    build.check(block["method"], besides=training.TRAINING)
-    _check_length("measures.method", block["method"])
-    if block["images"] < 2:
-        raise ValueError(f"measures.images is {block['images']}; expected at least 2")
-    if unknown := [name for name in bounds if name not in RATIOS]:
-        raise ValueError(f"gan.bounds.{unknown[0]} is no measure; expected some of {', '.join(RATIOS)}")
-
-
-def _check_length(name: str, block: dict) -> None:
-    given = {key: block[key] for key in ("steps", "epochs") if block[key] is not None}
-    if len(given) != 1:
-        found = " and ".join(f"{name}.{key}={value}" for key, value in given.items()) or "neither"
-        raise ValueError(f"{name} needs one length, {name}.steps or {name}.epochs; found {found} (null takes one away)")
-    for key, value in given.items():
-        if value < 1:
-            raise ValueError(f"{name}.{key} is {value}; expected at least 1")
-
-
 def _measures(styles: Stage, settings: dict, data: dict[str, Stage]) -> Stage:
     """How good the styles are, by a model that knows the source alone: before a method adapts with them, and with no label."""
     block = settings["measures"]
@@ -159,7 +83,11 @@ def upper_bound(settings: dict, data: dict[str, Stage]) -> list[Stage]:
 
     What the generator's styles give is held against it: how much of the possible gain is reached?
     """
-    if "hhl" not in settings["methods"] or _styles(settings["hhl"]) != "generator" or not _draw(data["target"]):
+    if (
+        "hhl" not in settings["methods"]
+        or checks.styles_of(settings["hhl"]) != "generator"
+        or not _draw(data["target"])
+    ):
         return []
     variant = settings.get("variants", {}).get("hhl", "default")
     others = [part for part in variant.split() if not part.startswith(("hhl.styles=", "gan."))]
@@ -185,7 +113,7 @@ def style_retrieval(settings: dict, method: Stage, num_workers: int = 1) -> Stag
         raise ValueError(
             "style_retrieval styles held-out images, for which gan=folder has no generator; expected another metric"
         )
-    _check_generator(settings, num_workers)
+    checks.check_generator(settings, num_workers)
     target = method.inputs["target"]
     generator = _styles_stage(settings["hhl"] | {"styles": "generator"}, settings, target).inputs["generator"]
     inputs = {"target": target, "generator": generator, "method": method}
@@ -204,23 +132,11 @@ def styles(settings: dict, num_workers: int = 1) -> list[Stage]:
             f"hhl.styles is {kind}; expected generator, jitter or redrawn: others are no styles of a file each"
         )
     if kind == "generator" and not ready.chosen(settings):
-        _check_generator(settings, num_workers)
+        checks.check_generator(settings, num_workers)
     ready.look_again()
     target = data_stage(settings, "target", VERSIONS["data"])
     stages = with_inputs(_styles_stage(settings["hhl"], settings, target))
     return list({stage.hash: stage for stage in stages}.values())
-
-
-def _check_generator(settings: dict, num_workers: int) -> None:
-    for part in ("generator", "discriminator", "training"):
-        build.check(settings["gan"][part])
-    _check_length("gan", settings["gan"])
-    share(settings["gan"]["batch"], num_workers, "gan.batch")
-
-
-def _styles(block: dict) -> str | None:
-    """Which styles the method's training takes, if any."""
-    return block["styles"] if "styles" in training.needs(block) else None
 
 
 def _styles_stage(block: dict, settings: dict, target: Stage) -> Stage:
@@ -269,7 +185,7 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
         own = {k: v for k, v in own.items() if k not in ("optimiser", "schedule", "steps", "epochs")}
     elif block["start"]:
         inputs["start"] = _method_stage(block["start"], settings, data, labels)
-    if _styles(block) and "trained" not in inputs:
+    if checks.styles_of(block) and "trained" not in inputs:
         inputs["styles"] = _styles_stage(block, settings, data["target"])
     values = {"method": own, "backbone": backbone, "seed": settings["seed"]}
     return Stage(name, name, values, inputs, VERSIONS["method"], about)

@@ -19,8 +19,8 @@ ORDER = [
 ]
 # The files of pipelines that know neither Ray nor MLflow nor Hydra, so that stages.run works without them.
 PLAIN = {
-    *("graph", "stages", "cache", "training", "style_grid", "styling", "shards", "ready", "exporting", "data_stage"),
-    *("measuring", "judging"),
+    *("graph", "checks", "stages", "cache", "training", "style_grid", "styling", "shards", "ready", "exporting"),
+    *("measuring", "judging", "data_stage"),
     *("retrieving", "stopping", "files", "build", "results", "grids", "space", "sweeps"),
     *("figures", "sheets", "charts", "sweep_charts", "logged", "progress"),
 }

@@ -257,7 +257,7 @@ def test_an_image_that_is_left_out_needs_no_styles(tmp_path, world):
         for k in range(1, 9):
             (root / f"{path.stem}_fake_{k}.jpg").hardlink_to(path)
     images[0].write_bytes(images[0].read_bytes()[:200])
-    more = [f"target.root={target}", "data.skip_unreadable=true"]
+    more = [f"target.root={target}", "data.skip_unreadable=true", "measures.method.batch=8"]
     plan, results = folder_run(tmp_path / "work", root, *more)
     back = next(one for one in plan if one.name == "styles")
     store, styled = opened(back, tmp_path / "work")

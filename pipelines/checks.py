@@ -1,0 +1,94 @@
+"""What is refused of the settings before anything is computed: options that nobody takes, sizes that workers cannot share.
+
+Called by pipelines/graph.py. Knows no ray, no mlflow, no hydra.
+"""
+
+from pipelines import build, ready, training
+from pipelines.measuring import RATIOS
+from reid_da.sampling import share
+
+
+def trained(settings: dict) -> list[str]:
+    """The methods to train and what they start from, starts first."""
+    names: list[str] = []
+    for method in settings["methods"]:
+        chain = [method]
+        while start := settings[chain[-1]]["start"]:
+            if start not in ("pretrain", "baseline") or start in chain or not settings[start]:
+                raise ValueError(
+                    f"{chain[-1]}.start is {start}; expected null, baseline, or pretrain where the recipe has it"
+                )
+            chain.append(start)
+            if start == "baseline" and (settings[start]["labels"], settings[start]["bn"]) != ("source", "source"):
+                raise ValueError(
+                    f"{method} starts from the baseline, which baseline.labels=target or baseline.bn=target makes a control "
+                    "of its own: train it alone, methods=[baseline]"
+                )
+        names += [name for name in reversed(chain) if name not in names]
+    return names
+
+
+def check_sizes(settings: dict, num_workers: int) -> None:
+    """Refuse options out of range, and global sizes that the workers cannot share equally."""
+    gan, sizes, names = settings["gan"], {}, trained(settings)
+    for block in (
+        *(gan[part] for part in ("generator", "discriminator", "training") if part in gan),
+        settings["backbone"],
+    ):
+        build.check(block)
+    if any(styles_of(settings[name]) == "generator" for name in names):
+        check_measures(settings)
+        if not ready.chosen(settings):
+            check_length("gan", gan)
+            sizes["gan.batch"] = gan["batch"]
+    for method in names:
+        block = settings[method]
+        build.check(block, besides=training.TRAINING)
+        for option in ("labels", "bn"):
+            if block.get(option, "source") not in ("source", "target"):
+                raise ValueError(f"{method}.{option} is {block[option]}; expected source or target")
+        if "optimiser" not in block:
+            continue
+        for part in ("optimiser", "schedule"):
+            build.check(block[part])
+        training.needs(block)  # refuses what is out of its range
+        check_length(method, block)
+        sizes |= {f"{method}.{name}": block[name] for name in ("batch", "n_t", "target_batch") if name in block}
+        if "persons" in block:
+            sizes[f"{method}.persons x {method}.images_per_person"] = block["persons"] * block["images_per_person"]
+    for name, size in sizes.items():
+        if size < 1 and not name.endswith(".n_t"):
+            raise ValueError(f"{name} is {size}; expected at least 1")
+        share(size, num_workers, name)
+
+
+def check_measures(settings: dict) -> None:
+    block, bounds = settings["measures"], settings["gan"]["bounds"]
+    build.check(block["method"], besides=training.TRAINING)
+    check_length("measures.method", block["method"])
+    if block["images"] < 2:
+        raise ValueError(f"measures.images is {block['images']}; expected at least 2")
+    if unknown := [name for name in bounds if name not in RATIOS]:
+        raise ValueError(f"gan.bounds.{unknown[0]} is no measure; expected some of {', '.join(RATIOS)}")
+
+
+def check_length(name: str, block: dict) -> None:
+    given = {key: block[key] for key in ("steps", "epochs") if block[key] is not None}
+    if len(given) != 1:
+        found = " and ".join(f"{name}.{key}={value}" for key, value in given.items()) or "neither"
+        raise ValueError(f"{name} needs one length, {name}.steps or {name}.epochs; found {found} (null takes one away)")
+    for key, value in given.items():
+        if value < 1:
+            raise ValueError(f"{name}.{key} is {value}; expected at least 1")
+
+
+def check_generator(settings: dict, num_workers: int) -> None:
+    for part in ("generator", "discriminator", "training"):
+        build.check(settings["gan"][part])
+    check_length("gan", settings["gan"])
+    share(settings["gan"]["batch"], num_workers, "gan.batch")
+
+
+def styles_of(block: dict) -> str | None:
+    """Which styles the method's training takes, if any."""
+    return block["styles"] if "styles" in training.needs(block) else None
