@@ -25,7 +25,7 @@ def released_decay(step: int, steps: int, decay_from: float) -> float:
     What the released code does instead of `linear_decay` (yunjey/stargan and stargan4reid, solver.py: it takes away
     lr / num_iters_decay, one step's share, but only once per lr_update_step = 1000 iterations): at the published
     lengths the rate ends at 0.999 of the start. A bug, kept so that its effect can be measured. Arguments as for
-    `linear_decay`; a share in [0.999, 1].
+    `linear_decay`; a share in [0, 1].
     """
     start = steps * decay_from
     lowered = max(0, step // RELEASED_EVERY - int(start // RELEASED_EVERY))

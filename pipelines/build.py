@@ -36,6 +36,12 @@ def check(block: dict, besides: tuple[str, ...] = ()) -> None:
             raise ValueError(f"{block['_target_']} takes no '{option}'{hint}")
 
 
+def defaults(target) -> dict[str, object]:
+    """Keywords of a callable that need not be given -> what they are then."""
+    parameters = inspect.signature(target).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
 def accepted(target) -> set[str]:
     """Names of the keywords a callable takes; **kwargs of a class are its parents'."""
     names: set[str] = set()

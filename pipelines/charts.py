@@ -59,7 +59,7 @@ def controls(name: str, labels: dict[str, str], every: dict[str, dict[str, dict[
 
 MATRICES = {  # of a measures stage's result.json -> title above the ratio
     "camera": "Taken for the wanted camera,\nagainst real images of it",
-    "original": "Nearest image of its own camera\nis the original",
+    "original": "Nearest of 20 of its own camera\nis the original",
     "colour": "Colours: share of the way",
     "kid": "Feature clouds (KID):\nshare of the distance closed",
     "cosine": "Features: cosine to the original;\nbeyond that of other images",
@@ -87,7 +87,8 @@ def style_matrices(measures: Path) -> plt.Figure:
     for axis, name in zip(axes.flat, shown, strict=False):
         values = np.array(result[name], dtype=float)
         if name == "kid":
-            values = 1 - values / np.array(result["kid_real"], dtype=float)
+            way = np.array(result["kid_real"], dtype=float) - result["kid_least"]
+            values = np.where(way > 0, 1 - (values - result["kid_least"]) / np.where(way > 0, way, 1), np.nan)
         drawn = _cells(axis, values, names, names)
         axis.set_title(f"{MATRICES[name]}: {_percent(result['ratios'][name])}", fontsize=9)
     for axis in axes[-1]:

@@ -3,6 +3,8 @@
 Called by pipelines/graph.py. Knows no ray, no mlflow, no hydra.
 """
 
+import torch
+
 from pipelines import build, ready, training
 from pipelines.measuring import RATIOS
 from reid_da.sampling import share
@@ -39,6 +41,7 @@ def check_sizes(settings: dict, num_workers: int) -> None:
     if any(styles_of(settings[name]) == "generator" for name in names):
         check_measures(settings)
         if not ready.chosen(settings):
+            _check_discriminator(settings)
             check_length("gan", gan)
             sizes["gan.batch"] = gan["batch"]
     for method in names:
@@ -60,6 +63,17 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         if size < 1 and not name.endswith(".n_t"):
             raise ValueError(f"{name} is {size}; expected at least 1")
         share(size, num_workers, name)
+
+
+def _check_discriminator(settings: dict) -> None:
+    height, width = settings["images"]["height"], settings["images"]["width"]
+    try:
+        with torch.device("meta"):  # no memory, no numbers
+            build.build(settings["gan"]["discriminator"], 2, height, width)
+    except ValueError as error:
+        raise ValueError(
+            f"gan.discriminator: {error} (images.height, images.width; gan.discriminator.depth)"
+        ) from error
 
 
 def check_measures(settings: dict) -> None:
@@ -85,6 +99,7 @@ def check_length(name: str, block: dict) -> None:
 def check_generator(settings: dict, num_workers: int) -> None:
     for part in ("generator", "discriminator", "training"):
         build.check(settings["gan"][part])
+    _check_discriminator(settings)
     check_length("gan", settings["gan"])
     share(settings["gan"]["batch"], num_workers, "gan.batch")
 

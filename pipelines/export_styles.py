@@ -15,7 +15,13 @@ from pipelines import command
 
 def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     """Check, make the styles unless they are there, and write them."""
-    from pipelines import cluster, exporting, graph, stages  # slow to import (torch): Ctrl-C is heeded before
+    from pipelines import (  # slow to import (torch): Ctrl-C is heeded before
+        cluster,
+        data_stage,
+        exporting,
+        graph,
+        stages,
+    )
     from pipelines.progress import Screen
 
     exporting.check(own)
@@ -23,6 +29,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     with cluster.connect(settings) as launch:
         plan = graph.styles(settings, launch.num_workers)
         work_dir, to = Path(settings["work_dir"]).absolute(), Path(own["to"]).absolute()
+        data_stage.training_files(settings, "target")  # refuses what no name could be given
         exporting.refuse_others(to, plan[-1], own["quality"])
         print(f"{plan[-1].label} of {settings['target']['name']}, recipe {settings['recipe']}, to {to}", flush=True)
         with Screen(work_dir) as screen:

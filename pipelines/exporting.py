@@ -1,6 +1,7 @@
 """A styles stage as JPEG files, <stem>_fake_<k>.jpg: k is the camera's number in the data set, the image's own included.
 
-The folder's styles.json says which stage they come from; every file is whole, and one that is there is not written again.
+The folder's styles.json says which stage they come from; files are written whole or not at all, and one that is there is not
+written again, nor looked at.
 Knows no ray, no mlflow, no hydra.
 """
 
@@ -38,8 +39,12 @@ def refuse_others(to: Path, stage: Stage, quality: int) -> None:
         return
     known = to / "styles.json"
     if known.exists():
-        found = json.loads(known.read_text())
-        if (found["styles"], found["quality"]) != (stage.hash, quality):
+        try:
+            found = json.loads(known.read_text())
+            same = (found["styles"], found["quality"]) == (stage.hash, quality)
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{known} is no record of an export of styles; give another folder") from None
+        if not same:
             raise ValueError(
                 f"{to} holds the styles {found['styles']} in quality {found['quality']}, and these are {stage.hash} in "
                 f"{quality}; give another folder, or remove that one"
@@ -58,8 +63,6 @@ def export(stage: Stage, work_dir: Path, to: Path, quality: int) -> tuple[int, i
     store = ImageStore(stage.inputs["target"].folder(work_dir) / "train")
     styled = np.load(folder / "styled.npy", mmap_mode="r")
     stems = [Path(path).stem for path in store.paths]
-    if len(set(stems)) < len(stems):
-        raise ValueError("some training images have the same stem, by which styles are named; rename them")
     about = {"styles": stage.hash, "quality": quality, "images": len(store), "cameras": store.camera_names.tolist()}
     with cache.held(f"{folder}.export.lock"):  # one export of a stage at a time
         to.mkdir(parents=True, exist_ok=True)

@@ -14,16 +14,16 @@ A stage is made from its inputs and settings alone, which its hash takes in.
 
 from pathlib import Path
 
-from pipelines import checks, ready
+from pipelines import build, checks, ready
 from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
 
 # Raised when a stage's code changes what it makes from the same settings.
-VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 2, "style_retrieval": 1, "method": 1}
+VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 3, "style_retrieval": 1, "method": 1}
 
-GATE = ("bounds", "require_quality")  # options of gan that no image depends on
-# Options younger than generators that people have trained for days: switched off, the stage is the one that it was without them.
-OFF = {"upsample": "transposed", "legacy_decay": False, "ema": 0.0, "precision": "float32"}
+ASIDE = ("bounds", "require_quality", "size")  # options of gan that are not the generator's own
+# Options younger than generators that people have trained for days: at their defaults the stage is the one that it was without.
+YOUNG = ("upsample", "channels", "num_blocks", "depth", "legacy_decay", "ema", "precision")
 
 
 def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = None) -> list[Stage]:
@@ -74,7 +74,8 @@ def _measures(styles: Stage, settings: dict, data: dict[str, Stage]) -> Stage:
     )
     inputs = {"target": data["target"], "styles": styles, "judge": _method_stage(judge, plain, data)}
     inputs |= {role: stage for role, stage in styles.inputs.items() if role == "generator"}
-    about = _about(settings) | {"variant": settings.get("variants", {}).get("hhl", "default")}
+    changes = [part for part in settings.get("variants", {}).get("hhl", "").split() if part.startswith("gan.")]
+    about = _about(settings) | {"variant": " ".join(changes) or "default"}
     return Stage("measures", "measures", block | _draw(data["target"]), inputs, VERSIONS["measures"], about)
 
 
@@ -97,8 +98,11 @@ def upper_bound(settings: dict, data: dict[str, Stage]) -> list[Stage]:
 
 
 def _without_off(block):
-    """A part of a generator's settings without the options that are OFF; built from it, they take the same values."""
-    return {k: v for k, v in block.items() if k not in OFF or v != OFF[k]} if isinstance(block, dict) else block
+    """A part of a generator's settings without YOUNG options at their defaults; what is built from it takes the same values."""
+    if not isinstance(block, dict) or "_target_" not in block:
+        return block
+    defaults = build.defaults(build.resolve(block["_target_"]))
+    return {k: v for k, v in block.items() if k not in YOUNG or k not in defaults or v != defaults[k]}
 
 
 def _draw(target: Stage) -> dict:
@@ -108,7 +112,7 @@ def _draw(target: Stage) -> dict:
 
 
 def style_retrieval(settings: dict, method: Stage, num_workers: int = 1) -> Stage:
-    """Does the trained method find the originals of styled images, which asks for no label? (reid_da.style_measures)"""
+    """Does the trained method find the originals of styled images, which asks for no label? (reid_da.style_features)"""
     if ready.chosen(settings):
         raise ValueError(
             "style_retrieval styles held-out images, for which gan=folder has no generator; expected another metric"
@@ -147,7 +151,7 @@ def _styles_stage(block: dict, settings: dict, target: Stage) -> Stage:
         files, about["notes"] = ready.look(settings)
         values = {"styles": kind} | files
     elif kind == "generator":
-        gan = {key: _without_off(value) for key, value in settings["gan"].items() if key not in GATE}
+        gan = {key: _without_off(value) for key, value in settings["gan"].items() if key not in ASIDE}
         inputs["generator"] = Stage("generator", "generator", gan, {"target": target}, VERSIONS["generator"], about)
     elif kind == "redrawn":
         if not (draw := _draw(target)):

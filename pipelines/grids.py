@@ -179,7 +179,7 @@ def table(own: dict, cells: list[Cell]) -> str:
             lines.append(f"{rows[row]['label']:<{width}}" + "".join(f"{_text(v, whole, 100, 0):^32}" for v in values))
     ratios = {d: [one["ratios"] for one in _measures([c for c in cells if c.direction == d])] for d in directions}
     if any(ratios.values()):
-        lines.append("styles (1: as real images, or all of the way):")
+        lines.append("styles (1: as real images, all of the way, or all kept):")
     for measure, label in RATIOS.items() if any(ratios.values()) else ():
         values = [[r[measure] for r in ratios[d] if r[measure] is not None] for d in directions]
         lines.append(f"{label:<{width}}" + "".join(f"{_text(v, len(v), 1, 2):^32}" for v in values))
@@ -187,10 +187,11 @@ def table(own: dict, cells: list[Cell]) -> str:
 
 
 def shares(by_row: dict[str, dict[int, float]], row: str, low: str, high: str) -> dict[int, float]:
-    """seed -> (row - low) / (high - low), for the seeds that have all three and a gain to share."""
+    """seed -> results.share_of of low, row and high, for the seeds that have all three and a gain to share."""
     mine, least, most = (by_row.get(name, {}) for name in (row, low, high))
-    seeds = [seed for seed in mine if seed in least and seed in most and most[seed] > least[seed]]
-    return {seed: (mine[seed] - least[seed]) / (most[seed] - least[seed]) for seed in seeds}
+    seeds = [seed for seed in mine if seed in least and seed in most]
+    found = {seed: results.share_of(least[seed], mine[seed], most[seed]) for seed in seeds}
+    return {seed: share for seed, share in found.items() if share is not None}
 
 
 def _measures(cells: list[Cell]) -> list[dict]:

@@ -8,14 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from gan.translate import translate
-from pipelines.data_stage import SPLITS
-from pipelines.styling import trained_generator
-from reid_da import distributed, images, style_features, style_measures
+from pipelines.styling import redrawn, trained_generator
+from reid_da import distributed, style_features, style_measures
 from reid_da.augment import normalise
-from reid_da.datasets.synthetic import redraw
 from reid_da.distributions import frechet_distance, kernel_distance
 from reid_da.images import ImageStore
 from reid_da.retrieval import embed
@@ -60,20 +57,17 @@ def of_images(seen: Seen, cameras: np.ndarray) -> dict:
         seen.moments[:, 0], seen.moments[:, 1:], cameras
     )
     for name, distance in (("kid", kernel_distance), ("fid", frechet_distance)):
-        before, after, found[f"ratio/{name}"] = style_features.distance_measure(real, styled, cameras, distance)
-        found |= {f"{name}_real": before, name: after}
+        before, after, least, ratio = style_features.distance_measure(real, styled, cameras, distance)
+        found |= {f"{name}_real": before, name: after, f"{name}_least": least, f"ratio/{name}": ratio}
     return found
 
 
 @torch.inference_mode()
 def of_truth(seen: Seen, store: ImageStore, rows: np.ndarray, draw: dict, judge) -> dict:
     """Against what the other cameras would really have shown: only a drawn world can tell."""
-    height, width = store.images.shape[1:3]
     true = []
     for row in rows:
-        shown = [redraw(draw["world"], draw["seed"], store.paths[row], int(camera)) for camera in store.camera_names]
-        looks = [Image.fromarray(one).resize((width, height), images.FILTERS[SPLITS["train"]]) for one in shown]
-        inputs = normalise(torch.from_numpy(np.stack(looks)).to(distributed.device()))
+        inputs = normalise(torch.from_numpy(redrawn(draw, store, row)).to(distributed.device()))
         true.append(judge.embed(inputs).float().cpu().numpy())
     reached, distances, ratio = style_features.truth_measure(
         seen.features[:, 0], seen.features[:, 1:], np.stack(true), store.camera_labels[rows]
@@ -82,8 +76,8 @@ def of_truth(seen: Seen, store: ImageStore, rows: np.ndarray, draw: dict, judge)
 
 
 @torch.inference_mode()
-def of_persons(inputs: dict[str, Path], store: ImageStore, judge) -> dict:
-    """Does a styled query still find its person? On test persons, whom the generator has not seen; where there are any."""
+def of_persons(inputs: dict[str, Path], store: ImageStore, judge, most: int) -> dict:
+    """Does a styled query still find its person? On up to `most` queries of test persons, whom the generator has not seen."""
     if "generator" not in inputs:
         return {"notes": ["identity kept is told of a generator, on test images; these styles are images alone"]}
     query, gallery = (ImageStore(inputs["target"] / split) for split in ("query", "gallery"))
@@ -92,6 +86,7 @@ def of_persons(inputs: dict[str, Path], store: ImageStore, judge) -> dict:
     cameras = f"{np.unique(query.cameras).tolist()}, those of training images {store.camera_names.tolist()}"
     if not len(rows):
         return {"notes": [f"identity kept cannot be told: no query image of a person; its cameras are {cameras}"]}
+    rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
     generator = trained_generator(str(inputs["generator"]), store.num_cameras, distributed.device())
     features = []
     size = max(1, CHUNK // (1 + store.num_cameras))

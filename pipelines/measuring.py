@@ -20,7 +20,7 @@ from reid_da.images import ImageStore
 from reid_da.learner import Learner
 
 RHYTHM = {"report_every": 10, "checkpoint_every": 100}  # of the classifier's training, in steps
-RATIOS = {  # name in result.json -> what it says; 1 is as good as real images, or all of the way
+RATIOS = {  # name in result.json -> what it says; 1 is as good as real images, all of the way, or all kept
     "camera": "taken for the wanted camera",
     "original": "find their original",
     "cosine": "features kept",
@@ -50,12 +50,16 @@ def measure(job: dict) -> None:
 
 
 def failings(result: dict, bounds: dict[str, float]) -> list[str]:
-    """Which ratios of a result.json lie below their bounds, each as "name 0.41 (expected at least 0.70)"."""
+    """Which ratios of a result.json lie below their bounds or cannot be told, as "name 0.41 (expected at least 0.70)".
+
+    None where nothing was measured: with one camera, or one image of each, there is nothing to be styled for.
+    """
     found = []
-    for name, bound in bounds.items():
+    for name, bound in bounds.items() if result["images"] else ():
         ratio = result["ratios"][name]
-        if None not in (bound, ratio) and ratio < bound:
-            found.append(f"{RATIOS[name]} {ratio:.2f} (expected at least {bound:.2f})")
+        if bound is not None and (ratio is None or ratio < bound):
+            value = "cannot be told" if ratio is None else f"{ratio:.2f}"
+            found.append(f"{RATIOS[name]} {value} (expected at least {bound:.2f})")
     return found
 
 
@@ -69,7 +73,7 @@ def gate(job: dict) -> None:
 def refusal(label: str, failed: list[str]) -> str:
     return (
         f"{label}: too poor to adapt with: {', '.join(failed)}\n"
-        "train the generator longer (gan.steps), try another (gan=best), or go on all the same with gan.require_quality=false"
+        "train the generator longer (gan.steps), move a bound (gan.bounds), or go on all the same with gan.require_quality=false"
     )
 
 
@@ -79,17 +83,18 @@ def _measure(job: dict) -> dict:
     settings, inputs = job["settings"], {role: Path(folder) for role, folder in job["inputs"].items()}
     torch.manual_seed(sampling.generator(settings["seed"], "weights").initial_seed())
     store = ImageStore(inputs["target"] / "train")
-    if store.num_cameras < 2:
-        note = f"the target's training images come from camera {store.camera_names[0]} alone: nothing is styled"
-        return {"cameras": store.camera_names, "images": 0, "ratios": dict.fromkeys(RATIOS), "notes": [note]}
     lessons, rows = halves(store.camera_labels, settings["seed"], settings["images"])
+    if store.num_cameras < 2 or len(rows) < 2:
+        few = f"{len(store)} training images under {store.num_cameras} cameras"
+        note = f"styles are not measured: the target has {few}; expected at least two cameras, and some images of each"
+        return {"cameras": store.camera_names, "images": 0, "ratios": dict.fromkeys(RATIOS), "notes": [note]}
     classifier = _camera_classifier(job, store, lessons)
     judge = trained_method(inputs["judge"]).to(distributed.device()).eval()
     seen = judging.look(store, rows, np.load(inputs["styles"] / "styled.npy", mmap_mode="r"), classifier, judge)
     result = judging.of_images(seen, store.camera_labels[rows])
     if "draw" in settings:
         result |= judging.of_truth(seen, store, rows, settings["draw"], judge)
-    result |= judging.of_persons(inputs, store, judge)
+    result |= judging.of_persons(inputs, store, judge, settings["images"])
     ratios = {name: result.pop(f"ratio/{name}", None) for name in RATIOS}
     return {"cameras": store.camera_names, "images": len(rows), "ratios": ratios, **result}
 
@@ -108,7 +113,8 @@ def _camera_classifier(job: dict, store: ImageStore, rows: np.ndarray):
     """A Baseline that tells cameras in the place of persons; it sees real images of these rows alone."""
     settings, device = job["settings"], distributed.device()
     block, lessons = settings["method"], style_measures.CameraStore(store, rows)
-    block = block | {"batch": min(block["batch"], len(lessons))}  # a small network has few images
+    # A small network has few images. An even number: oneDNN's backward of 8 channels crashes on some odd ones.
+    block = block | {"batch": min(block["batch"], max(2, len(lessons) // 2 * 2))}
     method = new_method(settings | {"method": block}, store.num_cameras).to(device)
     steps = num_steps(block, len(lessons) // block["batch"])
     learner = Learner(method, partial(build, block["optimiser"]), partial(build, block["schedule"]), steps)

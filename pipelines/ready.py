@@ -93,7 +93,7 @@ def decoded(job: dict, store: ImageStore) -> Iterator[np.ndarray]:
     """The styles of images rows[0]..rows[1] of the store, (B, K, H, W, 3) uint8, decoded as training images are.
 
     Raises:
-        ValueError: with the paths of those that cannot be read, when all have been tried.
+        ValueError: with the paths of those that cannot be read, when all of these images have been tried.
     """
     first, end = job["rows"]
     damaged: list[str] = []

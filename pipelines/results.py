@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from pipelines import ready
 from pipelines.data_stage import origin
 from pipelines.measuring import RATIOS
 
@@ -12,6 +13,7 @@ COLUMNS = (
     "source target data recipe method variant seed data_seed gan_seed rank1 rank5 rank10 rank20 mAP mAP_trapezoid seconds "
     "settings mlflow_run_id"
 ).split()
+LEAST_GAIN = 0.02  # of mAP or rank-1: a share of less is noise
 METRICS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid")
 # Published, (source, target) -> method -> rank-1, 5, 10, 20, mAP (trapezoid) in percent; the papers' tables.
 PUBLISHED = {
@@ -34,8 +36,9 @@ def banner(settings: dict, plan: list) -> str:
     lines = [f"{settings['source']['name']} -> {settings['target']['name']}: {data} data, recipe {recipe}"]
     size = "{height}x{width}".format(**settings["images"])
     gan, backbone = settings["gan"], settings["backbone"]["_target_"].rpartition(".")[2]
-    generator = "Generator" if "root" in gan else gan["generator"]["_target_"].rpartition(".")[2]
-    styles = f"ready styles of {gan['root']}" if "root" in gan else f"generator {generator}"
+    given = ready.chosen(settings)
+    generator = "Generator" if given else gan["generator"]["_target_"].rpartition(".")[2]
+    styles = f"ready styles of {gan['root']}" if given else f"generator {generator}"
     lines.append(f"{size} pixels, backbone {backbone}, {styles}")
     if generator != "Generator" or backbone != "resnet50":
         lines.append("not the papers' networks (resnet50, Generator): recipe=paper has them")
@@ -81,22 +84,26 @@ def write(path: Path, columns: tuple, lines: list[dict]) -> None:
     os.replace(temporary, path)
 
 
-def share_of_gain(found: dict[str, dict], bound: dict) -> dict[str, float]:
-    """What HHL with the generator's styles gains on the target, as a share of what it gains with the true ones.
+def share_of(least: float, reached: float, most: float) -> float | None:
+    """(reached - least) / (most - least), what share of a possible gain is reached; None where it is below LEAST_GAIN."""
+    return (reached - least) / (most - least) if most - least >= LEAST_GAIN else None
 
-        (HHL - baseline) / (HHL with true styles - baseline), of mAP and rank-1
+
+def share_of_gain(found: dict[str, dict], bound: dict) -> dict[str, float]:
+    """What HHL with the generator's styles gains on the target over the baseline, as a share of what it gains with the true ones.
+
     Args:
-        found: method -> result.json; empty without baseline and hhl. bound: HHL's result.json with true styles.
+        found: method -> result.json; the source-only baseline's, or none. bound: HHL's result.json with true styles.
     Returns:
-        "true_styles/mAP" and "true_styles/rank1", fractions, and, where true styles gain anything, "share_of_gain/..." of both.
+        "true_styles/mAP" and "true_styles/rank1", fractions, and, where there is a gain to share, "share_of_gain/..." of both.
     """
     shares = {}
     for metric in ("mAP", "rank1"):
         shares[f"true_styles/{metric}"] = most = bound["target"][metric]
         if {"baseline", "hhl"} <= set(found):
             least, reached = (found[method]["target"][metric] for method in ("baseline", "hhl"))
-            if most > least:
-                shares[f"share_of_gain/{metric}"] = (reached - least) / (most - least)
+            if (share := share_of(least, reached, most)) is not None:
+                shares[f"share_of_gain/{metric}"] = share
     return shares
 
 
@@ -105,7 +112,7 @@ def of_styles(measures: list[dict], reached: dict[str, float]) -> str:
     lines = []
     for one in measures:
         told = [f"{text} {one['ratios'][name]:.2f}" for name, text in RATIOS.items() if one["ratios"][name] is not None]
-        lines.append("styles of the target (1: as real images, or all of the way):")
+        lines.append("styles of the target (1: as real images, all of the way, or all kept):")
         lines += ["  " + ", ".join(told[start : start + 3]) for start in range(0, len(told), 3)]
     if reached:
         share = reached.get("share_of_gain/mAP")

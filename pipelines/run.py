@@ -32,7 +32,9 @@ def story(settings: dict) -> None:
                 pictures = figures.of_pipeline(found, settings, plan, track.key)
                 whole = all(stage.about.get("whole") for stage in plan if stage.name == "data")
                 table = results.table(found, settings, data_stage.origin(settings), whole)
-                reached = results.share_of_gain(found, stages.result(bound[-1], settings)) if bound else {}
+                plain = (settings["baseline"]["labels"], settings["baseline"]["bn"]) == ("source", "source")
+                shared = {name: result for name, result in found.items() if plain or name != "baseline"}
+                reached = results.share_of_gain(shared, stages.result(bound[-1], settings)) if bound else {}
                 table += results.of_styles([stages.result(s, settings) for s in plan if s.name == "measures"], reached)
                 track.finish(logged.of_methods(found) | reached, pictures, [path], table)
     print(table)

@@ -178,7 +178,12 @@ def _make(stages: list[Stage], settings: dict, launch, early: dict[str, dict]) -
                 _forget_empty(stage, work_dir)
             raise
     elif kind == "measures":
-        launch(measuring.measure, jobs, pool=True)
+        try:
+            launch(measuring.measure, jobs, pool=True)
+        except USER_ERRORS:
+            for stage in stages:
+                _forget_empty(stage, work_dir)
+            raise
     elif kind == "styles":
         for stage, one in zip(stages, jobs, strict=True):
             try:

@@ -118,15 +118,15 @@ def _jittered(job: dict, store: ImageStore) -> Iterator[np.ndarray]:
 
 
 def _redrawn(job: dict, store: ImageStore) -> Iterator[np.ndarray]:
-    """What the other cameras would really have shown: only a drawn world can tell."""
-    draw, (height, width) = job["settings"]["draw"], store.images.shape[1:3]
     for rows in _chunks(job):
-        styled = np.empty((len(rows), store.num_cameras, height, width, 3), dtype=np.uint8)
-        for i, row in enumerate(rows):
-            for k, camera in enumerate(store.camera_names):
-                image = redraw(draw["world"], draw["seed"], store.paths[row], int(camera))
-                styled[i, k] = Image.fromarray(image).resize((width, height), images.FILTERS[SPLITS["train"]])
-        yield styled
+        yield np.stack([redrawn(job["settings"]["draw"], store, row) for row in rows])
+
+
+def redrawn(draw: dict, store: ImageStore, row: int) -> np.ndarray:
+    """What every camera would really have shown of an image, (K, H, W, 3) uint8: only a drawn world can tell."""
+    height, width = store.images.shape[1:3]
+    shown = [redraw(draw["world"], draw["seed"], store.paths[row], int(camera)) for camera in store.camera_names]
+    return np.stack([Image.fromarray(one).resize((width, height), images.FILTERS[SPLITS["train"]]) for one in shown])
 
 
 def _chunks(job: dict) -> Iterator[np.ndarray]:

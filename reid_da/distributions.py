@@ -1,4 +1,5 @@
-"""Distances between two clouds of features: Fréchet (FID) and kernel (KID). Called by reid_da/style_features.py.
+"""Distances between two clouds of features: Fréchet (FID) and kernel (KID). Called through
+reid_da/style_features.py by pipelines/judging.py.
 
 Both are known with the features of a network trained on ImageNet, from which the figures in the literature come. Here they
 are of whatever features are given, so they compare within a run and not with published figures.

@@ -7,7 +7,7 @@ Measures per pair (own camera i, wanted camera k), as matrices (K, K) with i in 
     distance    how much nearer has it come to the wanted camera's images, as a cloud? (FID, KID)
     truth       how near has it come to what the other camera would really have shown? (drawn worlds can tell)
 and, of a method instead of a generator, whether it finds the original of a styled image among those of all cameras
-(retrieval_measure). NaN stands where a camera has no images. Called by pipelines/measuring.py and retrieving.py.
+(retrieval_measure). NaN stands where a camera has no images. Called by pipelines/judging.py and retrieving.py.
 """
 
 from operator import attrgetter, methodcaller
@@ -20,32 +20,37 @@ from reid_da.style_measures import check, divide, mean_by_camera
 MEAN_AP, RANK1 = attrgetter("mAP"), methodcaller("rank", 1)  # of RankMetrics
 
 
-def original_measure(real, styled, cameras) -> tuple[np.ndarray, float]:
-    """How often is a styled image's nearest neighbour, of the images of its own camera, the image that it was made from?
+def original_measure(real, styled, cameras, *, candidates: int = 20) -> tuple[np.ndarray, float]:
+    """How often is a styled image's nearest, of so many images of its own camera, the image that it was made from?
 
-        share_ik = mean over images n of camera i of [n = argmin_m |styled_nk - real_m|, m of camera i]
-        ratio = mean over images n and k != camera of n of the same
-    Within one camera, since the model need not be blind to cameras: styling moves all of them alike, and what is left to
-    tell images apart is who is on them. Ties count against. Other images of the same person are wrong answers, so that
-    the true other camera's image reaches no 1 either.
+        b_nk = images m of n's camera with |styled_nk - real_m| <= |styled_nk - real_n|, m != n; N_i images of the camera
+        p_nk = C(N_i - 1 - b_nk, c - 1) / C(N_i - 1, c - 1),   c = min(candidates, N_i)
+        share_ik = mean over images n of camera i of p_nk;   ratio = mean over images n and k != camera of n of p_nk
+    p is the chance that the original comes first among itself and c - 1 others drawn from its camera: rank-1 in a gallery of
+    one size, whatever the number of images. Features that know nothing reach 1/c. Within one camera, since the model need
+    not be blind to cameras: styling moves all of them alike, and what is left to tell images apart is who is on them. Ties
+    count against. Other images of the same person are wrong answers, so that the true other camera's image reaches no 1.
 
     Args:
         real: (N, D) features. styled: (N, K, D), of the images styled for camera k. cameras: (N,) ints, 0..K-1.
     Returns:
-        share (K, K) in 0..1, and the ratio, NaN for a single camera.
+        share (K, K) in 0..1, and the ratio; NaN for cameras with a single image, and for a single camera.
     Raises:
         ValueError: shapes that do not fit, or a camera out of range.
     """
     real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
     count = check(cameras, real=real, styled=styled)
-    found = np.zeros(styled.shape[:2])
+    first = np.full(styled.shape[:2], np.nan)
     for camera in range(count):
         rows = np.flatnonzero(cameras == camera)
-        for n, row in enumerate(rows):
+        others = len(rows) - 1
+        for n, row in enumerate(rows if others else ()):
             distances = np.square(styled[row][:, None] - real[rows]).sum(axis=-1)  # (K, images of the camera)
-            found[row] = (distances <= distances[:, n : n + 1]).sum(axis=1) == 1
-    other = cameras[:, None] != np.arange(count)
-    return mean_by_camera(found, cameras, count), float(divide(found[other].sum(), other.sum()))
+            nearer = (distances <= distances[:, n : n + 1]).sum(axis=1) - 1
+            drawn = np.arange(min(candidates - 1, others))
+            first[row] = np.clip((others - nearer[:, None] - drawn) / (others - drawn), 0, None).prod(axis=1)
+    other = (cameras[:, None] != np.arange(count)) & np.isfinite(first)
+    return mean_by_camera(first, cameras, count), float(divide(first[other].sum(), other.sum()))
 
 
 def cosine_measure(real, styled, cameras) -> tuple[np.ndarray, float, float]:
@@ -74,17 +79,20 @@ def cosine_measure(real, styled, cameras) -> tuple[np.ndarray, float, float]:
     return mean_by_camera(cosines, cameras, count), float(chance), float(divide(mean - chance, 1 - chance))
 
 
-def distance_measure(real, styled, cameras, distance) -> tuple[np.ndarray, np.ndarray, float]:
+def distance_measure(real, styled, cameras, distance) -> tuple[np.ndarray, np.ndarray, float, float]:
     """How much of the distance between two cameras' images has styling closed?
 
-        before_ik = distance(real images of i, real images of k), after_ik = distance(those of i styled for k, real ones of k)
-        ratio = 1 - sum over i != k of after / sum of before
-    No person need be the same on both sides, and none is asked for.
+        A_k, B_k: every other real image of camera k, and the rest;   least = mean over k of distance(A_k, B_k)
+        before_ik = distance(A_i, B_k),   after_ik = distance(A_i styled for k, B_k)
+        ratio = 1 - (mean over i != k of after - least) / (mean of before - least)
+    1: as near as the camera's own images are to each other. Sets are of like sizes, so that what FID adds for few images
+    falls away. No person need be the same on both sides, and none is asked for.
 
     Args:
         real, styled, cameras: as for original_measure. distance: (n, D), (m, D) -> float, of reid_da.distributions.
     Returns:
-        before and after (K, K), NaN on the diagonal and where a camera has fewer than two images, and the ratio.
+        before and after (K, K), NaN on the diagonal and where a camera has fewer than four images; least; and the ratio, NaN where
+        cameras are not clearly apart: a mean of before below 1.5 times the mean size of the cameras' own distances.
     Raises:
         ValueError: shapes that do not fit, or a camera out of range.
     """
@@ -92,11 +100,15 @@ def distance_measure(real, styled, cameras, distance) -> tuple[np.ndarray, np.nd
     count = check(cameras, real=real, styled=styled)
     before, after = np.full((2, count, count), np.nan)
     rows = [np.flatnonzero(cameras == camera) for camera in range(count)]
-    for i, k in np.argwhere(~np.eye(count, dtype=bool)):
-        if min(len(rows[i]), len(rows[k])) > 1:
-            before[i, k] = before[k, i] if np.isfinite(before[k, i]) else distance(real[rows[i]], real[rows[k]])
-            after[i, k] = distance(styled[rows[i], k], real[rows[k]])
-    return before, after, float(1 - divide(np.nansum(after), np.nansum(before)))
+    known = [k for k in range(count) if len(rows[k]) >= 4]
+    own = [distance(real[rows[k][::2]], real[rows[k][1::2]]) for k in known]
+    for i, k in ((i, k) for i in known for k in known if i != k):
+        before[i, k] = distance(real[rows[i][::2]], real[rows[k][1::2]])
+        after[i, k] = distance(styled[rows[i][::2], k], real[rows[k][1::2]])
+    pairs, least = np.isfinite(before).sum(), divide(sum(own), len(own))
+    way, left = (divide(np.nansum(values), pairs) for values in (before, after))
+    apart = pairs and way > 1.5 * np.abs(own).mean()
+    return before, after, float(least), float(1 - divide(left - least, way - least)) if apart else np.nan
 
 
 def truth_measure(real, styled, true, cameras) -> tuple[np.ndarray, dict[str, float], float]:
@@ -122,6 +134,7 @@ def truth_measure(real, styled, true, cameras) -> tuple[np.ndarray, dict[str, fl
     another = np.roll(true, len(true) // 2, axis=0)  # not the next one: stores have a person's images side by side
     sums = {"styled": left, "real": way, "chance": np.where(other, np.linalg.norm(another - true, axis=-1), 0)}
     means = {name: float(divide(values.sum(), other.sum())) for name, values in sums.items()}
+    means["chance"] = means["chance"] if len(true) > 1 else np.nan
     reached = 1 - divide(mean_by_camera(left, cameras, count), mean_by_camera(way, cameras, count))
     return reached, means, float(1 - divide(left.sum(), way.sum()))
 

@@ -5,7 +5,7 @@ i != k. Here those of answers and pixels, in reid_da/style_features.py those of 
     camera      is it taken for an image of the wanted camera? (StarGAN's evaluation, Choi et al., CVPR 2018: a classifier
                 that has seen real images only)
     colour      how much of the way have its colours gone?
-NaN stands where a camera has no images. Called by pipelines/measuring.py.
+NaN stands where a camera has no images. Called by pipelines/judging.py.
 """
 
 import numpy as np
@@ -32,14 +32,16 @@ def camera_measure(real, styled, cameras) -> tuple[np.ndarray, np.ndarray, float
 
         share_ik = mean over images n of camera i of [styled_nk = k]
         accuracy_k = mean over images n of camera k of [real_n = k]
-        ratio = sum_k (mean over images n of cameras other than k of [styled_nk = k]) / sum_k accuracy_k
-    Wanted cameras have equal weight above and below, so 1 is what true images of all cameras would reach.
+        ratio = sum_k (mean over images n of cameras other than k of [styled_nk = k] - 1/K) / sum_k (accuracy_k - 1/K)
+    Wanted cameras have equal weight above and below, so 1 is what true images of all cameras would reach; 1/K is what a
+    classifier gets that knows nothing, and 0 the ratio of styles that tell it nothing.
 
     Args:
         real: (N,) ints, the classifier's answer to each real image. styled: (N, K), to the image styled for camera k.
         cameras: (N,), the images' own, 0..K-1.
     Returns:
-        share (K, K) and accuracy (K,) in 0..1, and the ratio (at least 0), over the k that have both.
+        share (K, K) and accuracy (K,) in 0..1, and the ratio, over the k that have both; NaN where the classifier tells real
+        cameras hardly better than chance (a mean accuracy below 1/K + 0.1): it can judge nothing.
     Raises:
         ValueError: shapes that do not fit, or a camera out of range.
     """
@@ -50,7 +52,9 @@ def camera_measure(real, styled, cameras) -> tuple[np.ndarray, np.ndarray, float
     other = cameras[:, None] != np.arange(count)
     share = divide((right & other).sum(axis=0), other.sum(axis=0))
     both = np.isfinite(share) & np.isfinite(accuracy)
-    return mean_by_camera(right, cameras, count), accuracy, float(divide(share[both].sum(), accuracy[both].sum()))
+    knows = both.any() and accuracy[both].mean() >= 1 / count + 0.1
+    ratio = divide((share[both] - 1 / count).sum(), (accuracy[both] - 1 / count).sum()) if knows else np.nan
+    return mean_by_camera(right, cameras, count), accuracy, float(ratio)
 
 
 def colour_moments(images) -> np.ndarray:

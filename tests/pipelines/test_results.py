@@ -66,14 +66,16 @@ def test_the_share_of_the_possible_gain_and_what_is_told_of_it():
     assert text == "\nHHL with true styles: mAP 40.0, rank-1 50.0; the generator's reach 75 % of that gain in mAP"
     alone = {"true_styles/mAP": 0.4, "true_styles/rank1": 0.5}
     assert results.share_of_gain({"hhl": found["hhl"]}, bound) == alone, "without a baseline there is no gain"
-    assert results.share_of_gain(found | {"baseline": method(0.4, 0.5)}, bound) == alone
+    assert results.share_of_gain(found | {"baseline": method(0.39, 0.49)}, bound) == alone, (
+        "a gain of one point is noise"
+    )
     assert "gain" not in results.of_styles([], alone)
 
 
 def test_measures_are_told_as_far_as_they_are_known():
     ratios = dict.fromkeys(RATIOS) | {"camera": 0.971, "kid": 0.5, "truth": 0.3, "colour": 0.8}
     assert results.of_styles([{"ratios": ratios}], {}).splitlines()[1:] == [
-        "styles of the target (1: as real images, or all of the way):",
+        "styles of the target (1: as real images, all of the way, or all kept):",
         "  taken for the wanted camera 0.97, colours moved 0.80, distance closed (KID) 0.50",
         "  way to the true image 0.30",
     ]

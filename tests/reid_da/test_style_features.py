@@ -1,9 +1,11 @@
 """Measures of styled images by features, against tables worked by hand and loops written from the definitions."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
-from reid_da.distributions import kernel_distance
+from reid_da.distributions import frechet_distance, kernel_distance
 from reid_da.ranking import rank_metrics
 from reid_da.style_features import (
     RANK1,
@@ -160,30 +162,42 @@ def test_identity_by_rank1():
 
 
 def test_original_by_hand():
-    """Camera 0 has images at 0 and 10, camera 1 at 4; nothing is asked of another camera's images.
+    """Camera 0 has images at 0 and 10, camera 1 at 4 alone, which cannot be told; no other camera's images are asked.
 
     image  for 0  for 1
     0      0      6      nearest of 0 and 10 is 10: wrong, though 4 of camera 1 is nearest of all
     10     5      9      5 is a tie: wrong; 9 is right
-    4      99     4      alone under its camera: right
     """
     share, ratio = original_measure(line(0, 10, 4), line([0, 6], [5, 9], [99, 4]), [0, 0, 1])
-    assert share.tolist() == [[0.5, 0.5], [1, 1]] and ratio == (0 + 1 + 1) / 3
+    np.testing.assert_array_equal(share, [[0.5, 0.5], [nan, nan]])
+    assert ratio == 0.5
 
 
-def test_original_as_the_definition_says():
+@pytest.mark.parametrize("candidates", [2, 3, 20])
+def test_original_as_the_definition_says(candidates):
+    """The share of all galleries of that many images of the camera, the original among them, in which it comes first."""
     rng = np.random.default_rng(2)
-    real, styled, cameras = rng.normal(size=(40, 3)), rng.normal(size=(40, 4, 3)), rng.integers(0, 3, 40)
-    share, ratio = original_measure(real, styled, cameras)
-    right = np.zeros((40, 4))
-    for n in range(40):
-        rows = [m for m in range(40) if cameras[m] == cameras[n]]
+    real, styled, cameras = rng.normal(size=(17, 3)), rng.normal(size=(17, 4, 3)), rng.integers(0, 3, 17)
+    share, ratio = original_measure(real, styled, cameras, candidates=candidates)
+    first = np.zeros((17, 4))
+    for n in range(17):
+        others = [m for m in range(17) if cameras[m] == cameras[n] and m != n]
         for k in range(4):
-            right[n, k] = min(rows, key=lambda m: np.linalg.norm(styled[n, k] - real[m])) == n
+            own = np.linalg.norm(styled[n, k] - real[n])
+            nearer = {m for m in others if np.linalg.norm(styled[n, k] - real[m]) <= own}
+            galleries = list(combinations(others, min(candidates - 1, len(others))))
+            first[n, k] = np.mean([not nearer & set(gallery) for gallery in galleries])
     for camera in range(3):
-        np.testing.assert_allclose(share[camera], right[cameras == camera].mean(axis=0))
+        np.testing.assert_allclose(share[camera], first[cameras == camera].mean(axis=0))
     assert np.isnan(share[3]).all()
-    assert ratio == pytest.approx(right[cameras[:, None] != np.arange(4)].mean())
+    assert ratio == pytest.approx(first[cameras[:, None] != np.arange(4)].mean())
+
+
+def test_features_that_know_nothing_find_one_of_so_many_whatever_the_number_of_images():
+    rng = np.random.default_rng(3)
+    for count in (30, 300):
+        real, styled = rng.normal(size=(2 * count, 8)), rng.normal(size=(2 * count, 2, 8))
+        assert original_measure(real, styled, np.arange(2 * count) % 2)[1] == pytest.approx(1 / 20, abs=0.03)
 
 
 def test_cosine_by_hand():
@@ -210,24 +224,39 @@ def test_cosine_of_copies_is_whole_and_of_others_nothing():
 
 
 def test_distance_by_hand():
-    """Means on a line, squared differences: cameras at 0, 6 and a third with one image, which has no distance."""
-    real, cameras = line(-1, 1, 5, 7, 3), [0, 0, 1, 1, 2]
-    styled = line([-1, 3, 0], [1, 5, 0], [2, 5, 0], [0, 7, 0], [0, 0, 3])
+    """Squared differences of means on a line. A are every other image's places, B the rest's; camera 2 has too few.
+
+    camera  A       B        own           styled A
+    0       -1, 1   0, 2     (0 - 1)^2     for 1: 6, 8
+    1       5, 7    6, 10    (6 - 8)^2     for 0: 4, 4
+    """
+    real, cameras = line(-1, 0, 1, 2, 5, 6, 7, 10, 3, 3, 3), [0] * 4 + [1] * 4 + [2] * 3
+    styled = np.full((11, 3, 1), 99.0)
+    styled[[0, 2], 1, 0], styled[[4, 6], 0, 0] = (6, 8), (4, 4)
     apart = lambda a, b: float((a.mean() - b.mean()) ** 2)  # noqa: E731
-    before, after, ratio = distance_measure(real, styled, cameras, apart)
-    np.testing.assert_array_equal(before, [[nan, 36, nan], [36, nan, nan], [nan] * 3])
-    np.testing.assert_array_equal(after, [[nan, 4, nan], [1, nan, nan], [nan] * 3])
-    assert ratio == 1 - 5 / 72
+    before, after, least, ratio = distance_measure(real, styled, cameras, apart)
+    np.testing.assert_array_equal(before, [[nan, (0 - 8) ** 2, nan], [(6 - 1) ** 2, nan, nan], [nan] * 3])
+    np.testing.assert_array_equal(after, [[nan, (7 - 8) ** 2, nan], [(4 - 1) ** 2, nan, nan], [nan] * 3])
+    assert least == 2.5 and ratio == 1 - (5 - 2.5) / (44.5 - 2.5)
 
 
-def test_distance_of_one_cloud_is_closed():
+@pytest.mark.parametrize("distance", [kernel_distance, frechet_distance])
+def test_distance_of_true_styles_is_closed_and_of_copies_not_at_all(distance):
     rng = np.random.default_rng(0)
     cameras = np.repeat([0, 1, 2], 100)
-    real = rng.normal(size=(300, 4)) + cameras[:, None]
-    styled = np.stack([real + k - cameras[:, None] for k in range(3)], axis=1)
-    _, _, ratio = distance_measure(real, styled, cameras, kernel_distance)
-    assert ratio == pytest.approx(1, abs=0.05)
-    assert distance_measure(real, np.stack([real] * 3, axis=1), cameras, kernel_distance)[2] == pytest.approx(0)
+    real = rng.normal(size=(300, 4)) + 2 * cameras[:, None]
+    true = np.stack([rng.normal(size=(300, 4)) + 2 * k for k in range(3)], axis=1)
+    assert distance_measure(real, true, cameras, distance)[-1] == pytest.approx(1, abs=0.05)
+    assert distance_measure(real, np.stack([real] * 3, axis=1), cameras, distance)[-1] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("distance", [kernel_distance, frechet_distance])
+@pytest.mark.parametrize("seed", range(5))
+def test_cameras_that_look_alike_have_no_distance_to_close(distance, seed):
+    rng = np.random.default_rng(seed)
+    real, cameras = rng.normal(size=(60, 8)), np.repeat([0, 1, 2], 20)
+    assert np.isnan(distance_measure(real, np.stack([real * 3] * 3, axis=1), cameras, distance)[-1])
+    assert np.isnan(distance_measure(real[:9], np.stack([real[:9]] * 3, axis=1), np.arange(9) % 3, distance)[-1])
 
 
 def test_truth_by_hand():

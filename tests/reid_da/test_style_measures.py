@@ -30,16 +30,29 @@ def test_camera_by_hand():
     share, accuracy, ratio = camera_measure(real, styled, cameras)
     np.testing.assert_array_equal(share, [[1, 0.5, 0.5], [0.5, 0.5, 0.5], [nan] * 3])
     np.testing.assert_array_equal(accuracy, [0.5, 1, nan])
-    assert ratio == (0.5 + 0.5) / (0.5 + 1), "camera 2 has no real images to compare with"
+    expected = (0.5 + 0.5 - 2 / 3) / (0.5 + 1 - 2 / 3)
+    assert ratio == pytest.approx(expected), "camera 2 has no real images to compare with"
 
 
 def test_the_camera_ratio_gives_wanted_cameras_equal_weight():
-    """9 images of camera 0, all easy; 1 of camera 1, never told. Styled as well as real: 1, whatever the counts."""
-    cameras = np.array([0] * 9 + [1])
-    real = np.zeros(10, int)
-    styled = np.zeros((10, 2), int)  # all are taken for camera 0
+    """8 images of camera 0, all told; 2 of camera 1, one told. Styled as well as real: 1, whatever the counts."""
+    cameras, real = np.array([0] * 8 + [1] * 2), np.array([0] * 8 + [1, 0])
+    styled = np.zeros((10, 2), int)
+    styled[:4, 1] = 1  # half of those styled for camera 1 are taken for it; all of those for camera 0
     share, accuracy, ratio = camera_measure(real, styled, cameras)
-    assert share.tolist() == [[1, 0], [1, 0]] and accuracy.tolist() == [1, 0] and ratio == 1
+    assert share[0, 1] == 0.5 and share[1, 0] == 1 and accuracy.tolist() == [1, 0.5] and ratio == 1
+    assert camera_measure(real, np.ones((10, 2), int) * [1, 0], cameras)[-1] == -2, "worse than chance"
+
+
+def test_a_classifier_that_knows_nothing_judges_nothing():
+    """It answers always the same, or anything: it would take styles for the wanted camera as often as real images."""
+    rng = np.random.default_rng(0)
+    cameras = rng.integers(0, 4, 400)
+    for real, styled in (
+        (np.zeros(400, int), np.zeros((400, 4), int)),
+        (rng.integers(0, 4, 400), rng.integers(0, 4, (400, 4))),
+    ):
+        assert np.isnan(camera_measure(real, styled, cameras)[-1])
 
 
 @pytest.mark.parametrize("cameras", [[0, 0], [1, 1]])
