@@ -207,7 +207,8 @@ def did_you_mean(word: str, known) -> str:
 
 def nearest(option: str) -> str:
     settings = _recipe_settings({"recipe": "quick", "source": {"name": "market"}, "target": {"name": "duke"}})
-    return did_you_mean(option, [*SHORT, *_option_names(settings, "")])
+    names = [*SHORT, *_option_names(settings, "")]
+    return " here, though other choices have it" if option in names else did_you_mean(option, names)
 
 
 def _option_names(block: dict, prefix: str) -> Iterator[str]:
