@@ -16,7 +16,6 @@ import torch
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would copy the working folder and call uv for every worker
 }
 USER_ERRORS = (ValueError, FloatingPointError, OSError)
 

@@ -1,5 +1,8 @@
 """What a fresh machine installs: the two lists of exact versions are one, bounded, and name no host."""
 
+import os
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -35,3 +38,13 @@ def test_the_environment_is_the_pinned_one():
         lines = [line for line in constraints() if line.startswith(f"{name}==")]
         versions = {line.split("==")[1].split(";")[0].strip() for line in lines}
         assert version(name).split("+")[0] in versions, (name, versions)
+
+
+def test_ray_leaves_the_installation_alone_whoever_imports_it_first():
+    """Under `uv run` its hook would install a copy of the working folder in the checkout's place."""
+    code = "from pipelines import tuning; from ray._private import ray_constants as c; print(c.RAY_ENABLE_UV_RUN_RUNTIME_ENV)"
+    variables = {name: value for name, value in os.environ.items() if name != "RAY_ENABLE_UV_RUN_RUNTIME_ENV"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
