@@ -24,7 +24,15 @@ def normalise(images: torch.Tensor, mean=IMAGENET_MEAN, std=IMAGENET_STD) -> tor
 
 
 def random_area_crop(
-    images: torch.Tensor, sizes: torch.Tensor, draw: Draw, *, area=(0.64, 1.0), ratio=(2.0, 3.0), flip=0.5, tries=10
+    images: torch.Tensor,
+    sizes: torch.Tensor,
+    draw: Draw,
+    *,
+    area=(0.64, 1.0),
+    ratio=(2.0, 3.0),
+    flip=0.5,
+    tries=10,
+    erasing=0.0,
 ) -> torch.Tensor:
     """HHL's training transform: a random part of the image, resized to full size, flipped half of the time, normalised.
 
@@ -35,7 +43,7 @@ def random_area_crop(
 
     Args:
         images: (B, H, W, 3) uint8, stored at the recipe's size. sizes: (B, 2) original width and height in pixels.
-        draw: draw(purpose, shape), uniform numbers for these B rows.
+        draw: draw(purpose, shape), uniform numbers for these B rows. erasing: probability of `random_erasing`, at the end.
     Returns:
         (B, 3, H, W) float32, ImageNet-normalised.
     """
@@ -52,7 +60,39 @@ def random_area_crop(
     cropped = _resample(
         images, torch.stack([part_x, part_y], 1), draw("place", (count, 2)), draw("flip", (count,)) < flip
     )
-    return _scale(cropped, IMAGENET_MEAN, IMAGENET_STD)
+    images = _scale(cropped, IMAGENET_MEAN, IMAGENET_STD)
+    return random_erasing(images, draw, erasing) if erasing else images
+
+
+def random_erasing(
+    images: torch.Tensor, draw: Draw, probability: float, *, area=(0.02, 0.2), ratio=(0.3, 3.0), tries=100
+) -> torch.Tensor:
+    """Random erasing (Zhong et al., AAAI 2020; HHL reid/utils/data/transforms.py): a box of the normalised image becomes 0.
+
+    The box's area is uniform in `area` (a fraction of the image), its height / width uniform in `ratio`; the first of `tries` boxes
+    that is smaller than the image is taken, at a uniform place; none: the image stays. 0 is ImageNet's mean, as in HHL's code.
+
+    Args:
+        images: (B, 3, H, W), normalised. draw: uniform numbers for these B rows. probability: that an image is erased, 0..1.
+    Returns:
+        (B, 3, H, W), a new tensor.
+    """
+    count, _, height, width = images.shape
+    u = draw("erase box", (count, tries, 2))
+    boxes = (area[0] + (area[1] - area[0]) * u[..., 0]) * height * width
+    ratios = ratio[0] + (ratio[1] - ratio[0]) * u[..., 1]
+    tall, wide = (boxes * ratios).sqrt().round(), (boxes / ratios).sqrt().round()
+    fits = (tall < height) & (wide < width)
+    first = fits.float().argmax(1, keepdim=True)
+    tall, wide = tall.gather(1, first), wide.gather(1, first)  # (B, 1)
+    place = draw("erase place", (count, 2))
+    top = (place[:, :1] * (height - tall + 1)).floor()
+    left = (place[:, 1:] * (width - wide + 1)).floor()
+    erased = (draw("erase", (count,)) < probability) & fits.any(1)
+    y, x = torch.arange(height), torch.arange(width)
+    rows, columns = (y >= top) & (y < top + tall), (x >= left) & (x < left + wide)
+    box = (rows[:, :, None] & columns[:, None, :] & erased[:, None, None])[:, None]
+    return images.masked_fill(box.to(images.device), 0)
 
 
 def random_shift(images: torch.Tensor, draw: Draw, *, part: float = 8 / 9, flip: float = 0.5) -> torch.Tensor:

@@ -27,14 +27,17 @@ def pool(maps: torch.Tensor) -> torch.Tensor:
     return maps.mean((2, 3))
 
 
-def resnet50(weights: str | None = "imagenet") -> Backbone:
+def resnet50(weights: str | None = "imagenet", last_stride: int = 2) -> Backbone:
     """ResNet-50 (He et al. 2016) with unmodified strides, as HHL's code: 3x256x128 -> 2048x8x4.
 
     Args:
         weights: "imagenet" (torchvision's V1 weights, downloaded once), a file with such a state dict, or None (random).
+        last_stride: 1 leaves the last stage at 16x8, with the same weights (Sun et al., PCB, ECCV 2018).
     Raises:
-        ValueError: when the file does not hold a ResNet-50's weights.
+        ValueError: when the file does not hold a ResNet-50's weights; a stride that is neither 1 nor 2.
     """
+    if last_stride not in (1, 2):
+        raise ValueError(f"backbone.last_stride is {last_stride}; expected 1 or 2")
     net = resnet.resnet50(weights=resnet.ResNet50_Weights.IMAGENET1K_V1 if weights == "imagenet" else None)
     if weights not in ("imagenet", None):
         state = torch.load(weights, map_location="cpu", weights_only=True)
@@ -46,8 +49,10 @@ def resnet50(weights: str | None = "imagenet") -> Backbone:
                 f"another shape, {wrong[0]} first; expected what torchvision.models.resnet50().state_dict() holds"
             )
         net.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")}, strict=False)
+    for strided in (net.layer4[0].conv2, net.layer4[0].downsample[0]):
+        strided.stride = (last_stride, last_stride)
     lower = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3)
-    return Backbone(lower, net.layer4, 1024, 2048, 2)
+    return Backbone(lower, net.layer4, 1024, 2048, last_stride)
 
 
 def narrow_resnet(width: int = 16) -> Backbone:

@@ -1,7 +1,7 @@
 """Features of a store of images, and an exact FAISS index to search a gallery with them.
 
 Called by pipelines: evaluation embeds query and gallery here; search and export build the index. This is the only module that
-imports faiss, and only when index() is called.
+imports faiss, and only when index() or clusters() is called.
 """
 
 from collections.abc import Callable
@@ -83,6 +83,24 @@ def nearest(index, features, k: int) -> tuple[Tensor, Tensor]:
         raise ValueError(f"found {features.shape[1]} dimensions and k = {k}, {expected}")
     squared, rows = index.search(features, k)
     return torch.from_numpy(squared).clamp_(min=0).sqrt_(), torch.from_numpy(rows)
+
+
+def clusters(features, count: int, *, seed: int = 0) -> np.ndarray:
+    """(N,) int64 numbers 0..count-1: k-means clusters (FAISS, 20 iterations, Euclidean) of features (N, D).
+
+    features: torch or numpy. The best of five starts; deterministic for a seed. Raises ValueError unless features are (N, D)
+    and finite, and 1 <= count <= N.
+    """
+    import faiss
+
+    features = _vectors(features)
+    if not 1 <= count <= len(features):
+        raise ValueError(f"found {count} clusters of {len(features)} rows; expected 1 to {len(features)}")
+    points = max(1, -(-len(features) // count))  # FAISS would take a sample of more, and warn of fewer than 39
+    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": points}
+    means = faiss.Kmeans(features.shape[1], count, niter=20, nredo=5, seed=seed, **limits)
+    means.train(features)
+    return means.index.search(features, 1)[1][:, 0]
 
 
 def _vectors(features) -> np.ndarray:

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from reid_da.augment import IMAGENET_MEAN, IMAGENET_STD, colour_jitter, normalise, random_area_crop, random_shift
+from reid_da.augment import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    colour_jitter,
+    normalise,
+    random_area_crop,
+    random_erasing,
+    random_shift,
+)
 from reid_da.sampling import draws
 
 HEIGHT, WIDTH = 32, 16
@@ -204,3 +212,40 @@ def test_colour_jitter_changes_colours_and_repeats():
 def test_colour_jitter_moves_no_pixel():
     flat = np.full((1, 8, 4, 3), 90, dtype=np.uint8)
     assert (np.ptp(colour_jitter(flat, 4, [0], (0.4, 0.4, 0.4, 0.1)), axis=(2, 3)) == 0).all()
+
+
+def erased_boxes(images):
+    """(share of the image, height / width) of the zero box of each image that has one; it must be a full rectangle."""
+    found = []
+    for image in images:
+        zero = (image == 0).all(0)
+        rows, columns = zero.any(1).nonzero()[:, 0], zero.any(0).nonzero()[:, 0]
+        if len(rows):
+            box = zero[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            assert box.all() and box.sum() == zero.sum(), "not one rectangle"
+            found.append((zero.float().mean().item(), box.shape[0] / box.shape[1]))
+    return found
+
+
+def test_random_erasing_puts_a_box_of_the_mean_where_the_draws_say():
+    images = torch.ones(400, 3, 64, 32)
+    erased = random_erasing(images, draws(0, 0), 0.5)
+    boxes = erased_boxes(erased)
+    assert (images == 1).all(), "a new tensor"
+    assert 150 < len(boxes) < 250
+    areas, ratios = zip(*boxes, strict=True)
+    assert 0.015 < min(areas) < 0.04 and 0.17 < max(areas) < 0.22
+    assert 0.2 < min(ratios) < 0.5 and 2.2 < max(ratios) < 3.8
+    zero = (erased == 0).any(0).any(0)
+    assert all(edge.any() for edge in (zero[0], zero[-1], zero[:, 0], zero[:, -1])), "some places are never reached"
+
+
+def test_random_erasing_by_rank_is_a_slice_and_none_is_none():
+    images, sizes = torch.randint(0, 255, (8, 64, 32, 3), dtype=torch.uint8), torch.tensor([[32, 64]] * 8)
+    whole = random_area_crop(images, sizes, draws(0, 1), erasing=0.7)
+    halves = [random_area_crop(images[4 * r : 4 * r + 4], sizes[:4], draws(0, 1, r, 2), erasing=0.7) for r in (0, 1)]
+    assert torch.equal(torch.cat(halves), whole)
+    assert not torch.equal(whole, random_area_crop(images, sizes, draws(0, 1)))
+    assert torch.equal(
+        random_area_crop(images, sizes, draws(0, 1), erasing=0.0), random_area_crop(images, sizes, draws(0, 1))
+    )

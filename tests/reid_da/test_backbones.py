@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny import same
 from torch import nn
 from torchvision.models import resnet18
 from torchvision.models import resnet50 as torchvision_resnet50
@@ -124,3 +125,16 @@ def test_another_networks_weights_are_refused(plain, tmp_path, make, found):
 def test_trunks_are_features_only(trunk):
     for net in (trunk, narrow_resnet(4)):
         assert not any(isinstance(module, nn.Linear | nn.Dropout) for module in net.modules())
+
+
+def test_last_stride_1_keeps_the_weights_and_doubles_the_map():
+    torch.manual_seed(0)
+    usual = resnet50(weights=None)
+    torch.manual_seed(0)
+    fine = resnet50(weights=None, last_stride=1)
+    assert same(usual.state_dict(), fine.state_dict()) and fine.stride == 1
+    images = torch.randn(1, 3, 64, 32)
+    with torch.no_grad():
+        assert usual.eval()(images).shape == (1, 2048, 2, 1) and fine.eval()(images).shape == (1, 2048, 4, 2)
+    with pytest.raises(ValueError, match="backbone.last_stride is 3; expected 1 or 2"):
+        resnet50(weights=None, last_stride=3)

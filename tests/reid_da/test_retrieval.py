@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from reid_da.retrieval import embed, index, nearest
+from reid_da.retrieval import clusters, embed, index, nearest
 
 
 class Colours(nn.Module):
@@ -114,3 +114,22 @@ def test_index_refuses_what_it_cannot_search():
 def test_faiss_is_imported_on_use_only():
     code = "import sys, reid_da.retrieval, reid_da.ranking; sys.exit('faiss' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_clusters_are_found_again_and_are_the_same_for_a_seed():
+    centres = 10 * torch.eye(4, 8)
+    rows = torch.cat(
+        [centre + 0.1 * torch.randn(50, 8, generator=torch.Generator().manual_seed(3)) for centre in centres]
+    )
+    found = clusters(rows, 4, seed=1)
+    assert found.shape == (200,) and found.dtype == np.int64
+    groups = found.reshape(4, 50)
+    assert (groups == groups[:, :1]).all() and len(set(groups[:, 0])) == 4
+    assert (found == clusters(rows.numpy(), 4, seed=1)).all()
+    assert sorted(clusters(rows[::50], 4)) == [0, 1, 2, 3], "as many clusters as rows"
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_clusters_that_cannot_be_are_refused(count):
+    with pytest.raises(ValueError, match=f"found {count} clusters of 4 rows; expected 1 to 4"):
+        clusters(torch.eye(4), count)
