@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from reid_da.distances import at_least_float32
 from reid_da.sampling import share
 
 BUCKET = 1 << 23  # elements of one all-reduce: 32 MiB of float32
@@ -127,6 +128,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(x)
+        given, x = x.dtype, at_least_float32(x)  # under autocast too, as torch's
         axes = [d for d in range(x.dim()) if d != 1]
         count = x.numel() // x.shape[1] * world()
         shape = [1, -1] + [1] * (x.dim() - 2)
@@ -141,7 +143,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale.view(shape) + self.bias.view(shape)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(given)
 
 
 def global_batchnorm(module: nn.Module) -> nn.Module:

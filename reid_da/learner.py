@@ -46,18 +46,33 @@ def one_cycle(progress: float, *, rise: float = 0.3, start: float = 0.04) -> flo
     return (1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2
 
 
+PRECISIONS = ("float32", "bf16")
+
+
 class Learner:
     """One method in training.
 
     Args:
-        method: Batch -> {name: scalar term}; `method.weights` gives each term's factor in the total.
+        method: `parts(batch)` yields {name: scalar term} in groups that share no graph; `method.weights` gives each term's factor
+            in the total.
         optimiser: optimiser(groups) -> torch optimiser over method.parameter_groups().
         schedule: schedule(progress in [0, 1)) -> factor on every learning rate.
         steps: length of the training, which makes step into progress.
+        precision: "float32", or "bf16": forward passes under autocast to bfloat16; losses, distances, gradients of the weights
+            and the optimiser stay float32.
     """
 
-    def __init__(self, method: nn.Module, optimiser: Callable, schedule: Callable[[float], float], steps: int):
-        self.method, self.schedule, self.steps = method, schedule, steps
+    def __init__(
+        self,
+        method: nn.Module,
+        optimiser: Callable,
+        schedule: Callable[[float], float],
+        steps: int,
+        precision: str = "float32",
+    ):
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+        self.method, self.schedule, self.steps, self.precision = method, schedule, steps, precision
         self.groups = {name: [p for p in ps if p.requires_grad] for name, ps in method.parameter_groups().items()}
         self.groups = {name: ps for name, ps in self.groups.items() if ps}
         self.optimiser = optimiser(self.groups)
@@ -74,18 +89,34 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = group["base_lr"] * factor
         self.method.train()
-        terms = self.method(batch)
-        loss = sum(self.method.weights.get(name, 1.0) * term for name, term in terms.items())
-        values = torch.stack([term.detach() for term in (*terms.values(), loss)]).tolist()  # a GPU is waited for once
-        floats = dict(zip((*terms, "loss"), values, strict=True))
+        self.optimiser.zero_grad(set_to_none=True)
+        terms = self._backward(batch)
+        values = torch.stack([*terms.values()]).tolist()  # a GPU is waited for once
+        floats = dict(zip(terms, values, strict=True))
         for name, value in floats.items():
             if not math.isfinite(value):
                 raise FloatingPointError(f"step {batch['step']}: {name} is {value}; a smaller learning rate may help")
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
         distributed.average_gradients(p for group in self.groups.values() for p in group)
         self.optimiser.step()
         return floats | {"lr_factor": factor}
+
+    def _backward(self, batch: dict) -> dict[str, torch.Tensor]:
+        """The gradients of the whole loss, each part's graph freed before the next one is built; terms and "loss", detached.
+
+        The sums are those of one backward pass of the total, to the bit: addition of two numbers commutes.
+        """
+        found, total, parts = {}, 0.0, self.method.parts(batch)
+        device = next(self.method.parameters()).device.type
+        while True:
+            # ended before the backward pass: autocast keeps the weights that it has cast, with their graph, till its end
+            with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16"):
+                if not (terms := next(parts, None)):
+                    break
+            loss = sum(self.method.weights.get(name, 1.0) * term for name, term in terms.items())
+            loss.backward()
+            found |= {name: term.detach() for name, term in terms.items()}
+            total = total + loss.detach()
+        return found | {"loss": total}
 
     def state_dict(self) -> dict:
         """Weights and the optimiser's state; with several ranks an assertion that their weights and buffers are equal."""

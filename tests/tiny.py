@@ -34,6 +34,13 @@ METHODS = {
     "hhl": (HHL, HHL_SIZES | {"n_t": 2, "freeze_embedding": False}),
     "hhl_frozen": (HHL, HHL_SIZES | {"n_t": 2}),
     "hhl_no_target": (HHL, HHL_SIZES | {"n_t": 0, "freeze_embedding": False}),
+    "hhl_L_D": (HHL, HHL_SIZES | {"n_t": 2, "freeze_embedding": False, "losses": "L_D"}),
+    "hhl_L_C": (HHL, HHL_SIZES | {"n_t": 2, "freeze_embedding": False, "losses": "L_C"}),
+    "hhl_clustered": (HHL, HHL_SIZES | {"n_t": 2, "freeze_embedding": False, "sampling": "clustered"}),
+    "hhl_strong": (
+        HHL,
+        HHL_SIZES | {"n_t": 2, "freeze_embedding": False, "soft_margin": True, "bn_neck": True, "label_smoothing": 0.1},
+    ),
     "arn": (ARN, ARN_SIZES),
     "arn_source": (ARN, ARN_SIZES | {"target_terms": False}),
 }
@@ -72,16 +79,16 @@ def build(name: str, world: World, seed: int = 0, **options):
 
 
 def batches(method, world: World, seed: int = 0, **options):
-    wanted = {"target": world.target, "styles": world.styles}
+    clusters = np.arange(len(world.target)) % 5
+    wanted = {"target": world.target, "styles": world.styles, "clusters": clusters}
     streams = method.streams(world.source, seed, **{name: wanted[name] for name in method_inputs(method)})
     return method_batches(streams, seed=seed, **options)
 
 
 def method_inputs(method) -> tuple[str, ...]:
     """What `inputs` asks for; it is called, as by the stages, with the options and before there is a method."""
-    return type(method).inputs(
-        **{name: getattr(method, name) for name in ("n_t", "target_terms") if hasattr(method, name)}
-    )
+    names = ("n_t", "losses", "sampling", "target_terms")
+    return type(method).inputs(**{name: getattr(method, name) for name in names if hasattr(method, name)})
 
 
 def learner(

@@ -5,11 +5,14 @@
 Also the stage `pretrain` of the quick recipe, and the network that HHL goes on from.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from reid_da.backbones import Backbone, pool
+from reid_da.distances import at_least_float32
 from reid_da.images import ImageStore
 from reid_da.sampling import Draw, Shuffled
 
@@ -20,21 +23,47 @@ def dropout(x: torch.Tensor, p: float, draw: Draw, purpose: str) -> torch.Tensor
     return x * keep / (1 - p)
 
 
+def neck(num_features: int) -> nn.BatchNorm1d:
+    """BNNeck (Luo et al., Bag of Tricks, CVPR workshops 2019): BatchNorm whose shift stays 0."""
+    norm = nn.BatchNorm1d(num_features)
+    norm.bias.requires_grad = False
+    return norm
+
+
+def check_smoothing(value: float) -> None:
+    """Refuse a label_smoothing outside [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"label_smoothing is {value}; expected 0 (none) to below 1, such as 0.1")
+
+
 class Baseline(nn.Module):
     """Backbone, embedding FC + BN + ReLU, dropout, classifier.
 
     Args:
         backbone: the trunk. num_persons: source identities.
         embedding: width of the FC layer (1024). batch: global batch of the cross-entropy. dropout: probability.
+        label_smoothing: e in [0, 1); the cross-entropy's target is (1 - e) one-hot + e / num_persons (Szegedy et al. 2016).
+        bn_neck: pooled features pass a BatchNorm without shift before the embedding, and at test time (Luo et al. 2019, who have
+            no embedding layer after it).
     """
 
     weights: dict[str, float] = {}
 
     def __init__(
-        self, backbone: Backbone, *, num_persons: int, embedding: int = 1024, batch: int = 128, dropout: float = 0.5
+        self,
+        backbone: Backbone,
+        *,
+        num_persons: int,
+        embedding: int = 1024,
+        batch: int = 128,
+        dropout: float = 0.5,
+        label_smoothing: float = 0.0,
+        bn_neck: bool = False,
     ):
         super().__init__()
-        self.backbone, self.batch, self.dropout = backbone, batch, dropout
+        check_smoothing(label_smoothing)
+        self.backbone, self.batch, self.dropout, self.label_smoothing = backbone, batch, dropout, label_smoothing
+        self.neck = neck(backbone.num_features) if bn_neck else nn.Identity()
         self.embedding = nn.Sequential(
             nn.Linear(backbone.num_features, embedding), nn.BatchNorm1d(embedding), nn.ReLU()
         )
@@ -45,8 +74,9 @@ class Baseline(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     @staticmethod
-    def inputs(**options) -> tuple[str, ...]:
-        """What training takes beside the source, of "target" and "styles"."""
+    def inputs(label_smoothing: float = 0.0, **options) -> tuple[str, ...]:
+        """What training takes beside the source, of "target", "styles" and "clusters". Raises ValueError for bad options."""
+        check_smoothing(label_smoothing)
         return ()
 
     def streams(self, source: ImageStore, seed: int) -> dict[str, tuple]:
@@ -57,7 +87,7 @@ class Baseline(nn.Module):
         """base: the pre-trained trunk; new: what starts from random weights."""
         return {
             "base": list(self.backbone.parameters()),
-            "new": [*self.embedding.parameters(), *self.classifier.parameters()],
+            "new": [*self.neck.parameters(), *self.embedding.parameters(), *self.classifier.parameters()],
         }
 
     def start_from(self, baseline: dict[str, torch.Tensor]) -> None:
@@ -68,22 +98,32 @@ class Baseline(nn.Module):
                 found = f"{name} is {tuple(own[name].shape)}, in the baseline it starts from {tuple(weights.shape)}"
                 raise ValueError(f"{found}: give both the same sizes (embedding, backbone)")
         missing, unexpected = self.load_state_dict(baseline, strict=False)
+        if any(name.startswith("neck.") for name in unexpected):
+            raise ValueError(
+                "the baseline it starts from has a bn_neck and this model has none: give both the same bn_neck"
+            )
         shared = ("backbone.", "embedding.", "classifier.")  # what a subclass adds stays as it is
         assert not unexpected and not any(name.startswith(shared) for name in missing), (missing, unexpected)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, D) L2-normalised pooled features: what is compared at test time."""
-        return F.normalize(pool(self.backbone(images)))
+        return F.normalize(self.neck(pool(self.backbone(images))))
 
     def hidden(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, embedding) after FC, BN, ReLU and before dropout."""
-        return self.embedding(pool(self.backbone(images)))
+        return self.embedding(self.neck(pool(self.backbone(images))))
 
     def identity_loss(self, batch: dict) -> torch.Tensor:
         """L_S: mean cross-entropy of the source stream's identities; a mean over samples, so local to a rank."""
         source = batch["source"]
         hidden = dropout(self.hidden(source["images"]), self.dropout, batch["draw"], "source/dropout")
-        return F.cross_entropy(self.classifier(hidden), source["labels"])
+        logits = at_least_float32(self.classifier(hidden))
+        return F.cross_entropy(logits, source["labels"], label_smoothing=self.label_smoothing)
+
+    def parts(self, batch: dict) -> Iterator[dict[str, torch.Tensor]]:
+        """The batch's terms in groups that share no graph: each can go backward before the next one is computed."""
+        yield {"loss/source": self.identity_loss(batch)}
 
     def forward(self, batch: dict) -> dict[str, torch.Tensor]:
-        return {"loss/source": self.identity_loss(batch)}
+        """All terms of the batch."""
+        return {name: term for part in self.parts(batch) for name, term in part.items()}

@@ -1,9 +1,12 @@
 """Learner: the weighted sum, the schedule, what moves and what stops it."""
 
+import gc
 import math
+import weakref
 from functools import partial
 
 import pytest
+import tiny
 import torch
 from tiny import same, snapshot
 from torch import nn
@@ -25,9 +28,10 @@ class Line(nn.Module):
     def parameter_groups(self):
         return {"base": [self.a], "new": [self.b, self.c], "frozen": [self.c]}
 
-    def forward(self, batch):
+    def parts(self, batch):
         self.was_training = self.training
-        return {"loss/a": self.a**2 + self.c, "loss/b": 3 * self.b * batch.get("scale", 1.0) + 0 * self.d}
+        yield {"loss/a": self.a**2 + self.c}
+        yield {"loss/b": 3 * self.b * batch.get("scale", 1.0) + 0 * self.d}
 
 
 def make(schedule=constant, steps=10, lr=None, **options):
@@ -46,6 +50,60 @@ def test_one_step_by_hand():
     assert all(type(value) is float for value in floats.values())
     assert method.was_training
     assert [p.item() for p in (method.a, method.b, method.c, method.d)] == pytest.approx([1.6, 6.85, 4.0, 1.0])
+
+
+@pytest.mark.parametrize("name", ["hhl", "hhl_frozen", "arn"])
+def test_backward_passes_in_parts_give_the_gradients_of_the_total_to_the_bit(world, name):
+    method, whole = tiny.build(name, world), tiny.build(name, world)
+    batch = tiny.batches(method, world)(0)
+    learner = tiny.learner(method, sgd, lr=0.0)
+    floats = learner.update(batch)
+    terms = whole.train()(batch)
+    total = sum(whole.weights.get(term, 1.0) * value for term, value in terms.items())
+    total.backward()
+    assert floats["loss"] == pytest.approx(total.item(), rel=1e-6)
+    for (key, p), q in zip(method.named_parameters(), whole.parameters(), strict=True):
+        assert same(p.grad, q.grad), key
+
+
+def test_a_part_s_graph_is_gone_before_the_next_is_built():
+    """What lets HHL's two batches be in memory one after the other."""
+    alive = []
+
+    class Watched(Line):
+        def parts(self, batch):
+            term = self.a**2
+            watched = weakref.ref(term)
+            yield {"loss/a": term}
+            del term
+            gc.collect()
+            alive.append(watched() is not None)
+            yield {"loss/b": 3 * self.b}
+
+    Learner(Watched(), partial(sgd, lr={"base": 0.1, "new": 0.01}), constant, 10).update({"step": 0})
+    assert alive == [False]
+
+
+def test_bf16_stays_near_float32_and_keeps_weights_and_losses_in_float32(world):
+    """Gradients point the same way; the distances of the triplet loss are of rows in bfloat16, computed in float32."""
+    floats, gradients = {}, {}
+    for precision in ("float32", "bf16"):
+        method = tiny.build("hhl", world)
+        learner = tiny.learner(method, sgd, lr=0.0)
+        learner = Learner(
+            method, partial(sgd, lr=dict.fromkeys(learner.groups, 0.0)), constant, 10, precision=precision
+        )
+        floats[precision] = learner.update(tiny.batches(method, world)(0))
+        gradients[precision] = torch.cat([p.grad.flatten() for p in method.parameters() if p.requires_grad])
+        assert {p.grad.dtype for p in method.parameters() if p.requires_grad} == {torch.float32}
+    assert floats["bf16"] != floats["float32"]
+    assert floats["bf16"] == pytest.approx(floats["float32"], rel=0.05)
+    assert torch.cosine_similarity(*gradients.values(), dim=0) > 0.9
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="precision is 'fp8'; expected one of float32, bf16"):
+        Learner(Line(), partial(sgd, lr={"base": 0.1, "new": 0.01}), constant, 10, precision="fp8")
 
 
 def test_gradients_do_not_pile_up():

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from tiny import same, snapshot
 from torch import nn
 
+from reid_da.backbones import pool
 from reid_da.images import ImageStore
 from reid_da.learner import sgd
 from reid_da.methods.baseline import dropout
 from reid_da.sampling import draws
 
 FC = {f"embedding.{layer}.{part}" for layer in (0, 1) for part in ("weight", "bias")}
-FROZEN = {"hhl_frozen": FC | {"triplet.weight", "triplet.bias"}}
+FROZEN = {"hhl_frozen": FC | {"triplet.weight", "triplet.bias"}, "hhl_strong": {"neck.bias"}}
 # BatchNorm takes away what these add: their gradient is zero but for rounding.
 WITHOUT_EFFECT = {"embedding.0.bias", "decoder.layers.0.bias", "decoder.layers.3.bias"}
 
@@ -207,3 +208,33 @@ def test_inputs_and_streams(world):
     assert len(streams["source"][1].indices(0)) == 8
     again = tiny.build("baseline", world).streams(world.source, seed=4)
     assert streams["source"][1].indices(0).tolist() != again["source"][1].indices(0).tolist()
+
+
+def test_label_smoothing_by_hand(world):
+    """- sum over persons of ((1 - e) one-hot + e / persons) log p."""
+    plain, smooth = (tiny.build("baseline", world, label_smoothing=e).double() for e in (0.0, 0.2))
+    batch = tiny.batches(plain, world)(0)
+    batch["source"]["images"] = batch["source"]["images"].double()
+    hidden = plain.hidden(batch["source"]["images"]) * (batch["draw"]("source/dropout", (8, 16)) >= 0.5) / 0.5
+    logs, labels = plain.classifier(hidden).log_softmax(1), batch["source"]["labels"]
+    expected = -(0.8 * logs[torch.arange(8), labels] + 0.2 * logs.mean(1)).mean()
+    assert smooth(batch)["loss/source"].item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_bn_neck_stands_between_pooling_and_what_follows_and_has_no_shift(world):
+    method = tiny.build("baseline", world, bn_neck=True).eval()
+    method.neck.running_mean.fill_(0.1)
+    images = torch.randn(3, 3, 32, 16)
+    pooled = pool(method.backbone(images))
+    after = (pooled - 0.1) / (1 + method.neck.eps) ** 0.5 * method.neck.weight
+    torch.testing.assert_close(method.hidden(images), method.embedding(after))
+    torch.testing.assert_close(method.embed(images), torch.nn.functional.normalize(after))
+    assert not method.neck.bias.requires_grad
+    assert any(p is method.neck.weight for p in method.parameter_groups()["new"])
+
+
+def test_a_neck_may_start_fresh_but_is_never_lost(world):
+    plain, necked = tiny.build("baseline", world), tiny.build("baseline", world, bn_neck=True)
+    necked.start_from(plain.state_dict())
+    with pytest.raises(ValueError, match="bn_neck"):
+        plain.start_from(necked.state_dict())

@@ -9,7 +9,7 @@ from tiny import same, snapshot
 from reid_da.backbones import pool, resnet50
 from reid_da.learner import sgd
 from reid_da.losses import batch_hard_triplet
-from reid_da.methods.hhl import HHL
+from reid_da.methods.hhl import HHL, canonical
 
 HHLS = ["hhl", "hhl_frozen", "hhl_no_target"]
 
@@ -58,6 +58,80 @@ def test_the_classification_is_the_baselines(world):
     batch, other = tiny.batches(hhl, world)(3), tiny.batches(baseline, world)(3)
     assert same(batch["source"], other["source"])
     assert hhl(batch)["loss/source"].item() == baseline(other)["loss/source"].item()
+
+
+def rows_by_hand(method, batch, names):
+    """Triplet features and labels of the streams, passed one after another as a step does."""
+    method.hidden(batch["source"]["images"])
+    rows = torch.cat([method.triplet(method.hidden(batch[name]["images"])) for name in names])
+    return rows, [label for name in names for label in batch[name]["labels"].tolist()]
+
+
+def test_L_D_counts_source_anchors_alone_and_real_target_images_as_negatives(world):
+    """METHODS 1.4: an anchor without a real positive does not count."""
+    method, by_hand = (tiny.build("hhl_L_D", world, margin=1.0).double().train() for _ in range(2))
+    batch = in_double(tiny.batches(method, world)(2))
+    rows, labels = rows_by_hand(by_hand, batch, ("triplet", "target"))
+    assert len(batch["target"]["images"]) == 2, "no copies"
+    source = [a for a in range(len(labels)) if labels[a] < world.source.num_persons]
+    assert len(source) == 8
+    total = 0.0
+    for a in source:
+        distances = [(rows[a] - rows[b]).norm().item() for b in range(len(rows))]
+        positive = max(d for d, label in zip(distances, labels, strict=True) if label == labels[a])
+        total += max(
+            0.0, 1.0 + positive - min(d for d, label in zip(distances, labels, strict=True) if label != labels[a])
+        )
+    assert method(batch)["loss/triplet"].item() == pytest.approx(total / 8, rel=1e-9)
+
+
+def test_L_C_is_the_triplet_loss_of_target_images_and_copies_alone(world):
+    method, by_hand = (tiny.build("hhl_L_C", world, margin=1.0).double().train() for _ in range(2))
+    batch = in_double(tiny.batches(method, world)(2))
+    assert list(name for name in batch if isinstance(batch[name], dict)) == ["source", "target"]
+    rows, labels = rows_by_hand(by_hand, batch, ("target",))
+    assert len(rows) == 2 * 9
+    assert method(batch)["loss/triplet"].item() == pytest.approx(slow_triplet(rows, labels, 1.0), rel=1e-9)
+
+
+def test_soft_margin_is_softplus_of_the_gap(world):
+    method, by_hand = (tiny.build("hhl_strong", world).double().train() for _ in range(2))
+    batch = in_double(tiny.batches(method, world)(2))
+    rows, labels = rows_by_hand(by_hand, batch, ("triplet", "target"))
+    total = 0.0
+    for a in range(len(rows)):
+        distances = [((rows[a] - rows[b]) ** 2).sum().clamp(min=1e-12).sqrt() for b in range(len(rows))]
+        gap = max(d for d, label in zip(distances, labels, strict=True) if label == labels[a])
+        gap = gap - min(d for d, label in zip(distances, labels, strict=True) if label != labels[a])
+        total += gap.exp().log1p()
+    assert method(batch)["loss/triplet"].item() == pytest.approx(total.item() / len(rows), rel=1e-9)
+
+
+def test_L_T_is_n_t_0_under_another_name(world):
+    one, other = tiny.build("hhl", world, losses="L_T"), tiny.build("hhl_no_target", world)
+    streams = one.streams(world.source, 0)
+    assert HHL.inputs(losses="L_T", n_t=16) == () and list(streams) == ["source", "triplet"]
+    batches = tiny.batches(other, world)
+    for step in range(2):
+        assert tiny.learner(one).update(batches(step)) == tiny.learner(other).update(batches(step))
+    block = {"losses": "L_T", "n_t": 16, "sampling": "clustered", "beta": 0.5}
+    assert canonical(block) == canonical({"losses": "L_D", "n_t": 0, "sampling": "random", "beta": 0.5})
+    assert canonical(block | {"losses": "L_C"}) == block | {"losses": "L_C"}
+
+
+@pytest.mark.parametrize("sampling", ["clustered", "supervised"])
+def test_sampled_target_images_are_of_different_groups(world, sampling):
+    groups = world.target.labels if sampling == "supervised" else np.arange(len(world.target)) % 3
+    method = tiny.build("hhl", world, n_t=3, sampling=sampling)
+    given = {"clusters": groups} if sampling == "clustered" else {}
+    streams = method.streams(world.source, 0, target=world.target, styles=world.styles, **given)
+    assert HHL.inputs(sampling=sampling)[2:] == (("clusters",) if sampling == "clustered" else ())
+    seen = set()
+    for step in range(40):
+        rows = streams["target"][1].indices(step)
+        assert len(set(groups[rows])) == 3
+        seen |= set(rows.tolist())
+    assert len(seen) > 40, "the same few images again and again"
 
 
 def test_labels_put_target_apart_from_source(world):
@@ -142,11 +216,21 @@ def test_streams_of_one_seed_are_not_the_same_rows(world):
     assert streams["source"][1].indices(0).tolist() != streams["triplet"][1].indices(0).tolist()
 
 
-@pytest.mark.parametrize("options", [{"beta": -0.1}, {"n_t": -1}])
-def test_settings_out_of_range_are_refused(world, options):
-    with pytest.raises(ValueError, match="expected both at least 0"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta": -0.1}, "expected both at least 0"),
+        ({"n_t": -1}, "expected both at least 0"),
+        ({"losses": "L_X"}, "hhl.losses is L_X; expected one of L_T, L_D, L_C, L_CD"),
+        ({"sampling": "best"}, "hhl.sampling is best; expected one of random, clustered, supervised"),
+        ({"losses": "L_C", "n_t": 0}, "expected n_t at least 1"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(world, options, message):
+    with pytest.raises(ValueError, match=message):
         tiny.build("hhl", world, **options)
-    with pytest.raises(ValueError, match="expected both at least 0"):  # as the stages ask, before any work
+    with pytest.raises(ValueError, match=message):  # as the stages ask, before any work
         HHL.inputs(**options)
 
 
