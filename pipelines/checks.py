@@ -7,6 +7,7 @@ import torch
 
 from pipelines import build, ready, training
 from pipelines.measuring import RATIOS
+from reid_da.learner import PRECISIONS
 from reid_da.sampling import share
 
 
@@ -33,6 +34,12 @@ def trained(settings: dict) -> list[str]:
 def check_sizes(settings: dict, num_workers: int) -> None:
     """Refuse options out of range, and global sizes that the workers cannot share equally."""
     gan, sizes, names = settings["gan"], {}, trained(settings)
+    for option, value, known in (
+        ("precision", settings["precision"], PRECISIONS),
+        ("data.cache", settings["data"]["cache"], ("mapped", "device")),
+    ):
+        if value not in known:
+            raise ValueError(f"{option} is {value}; expected one of {', '.join(known)}")
     for block in (
         *(gan[part] for part in ("generator", "discriminator", "training") if part in gan),
         settings["backbone"],

@@ -2,7 +2,7 @@
 
     data source ---> pretrain -+-> baseline  (bn=target: the trained method once more, as an input of its own)
                                +-> arn  <-- data target
-    data target -+-> generator +-> hhl  <-- styles
+    data target -+-> generator +-> hhl  <-- styles; baseline, where it samples from clusters
                  |      |      +-- styles <-- data target
                  |      +-> measures, before hhl <-- styles, data target, judge: pretrain, or baseline where there is none
                  +-> styles copies, jitter, redrawn, or a folder's (gan=folder, measured too): no generator
@@ -14,16 +14,27 @@ A stage is made from its inputs and settings alone, which its hash takes in.
 
 from pathlib import Path
 
-from pipelines import build, checks, ready
+from pipelines import build, checks, ready, training
 from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
+from reid_da.methods.hhl import canonical
 
 # Raised when a stage's code changes what it makes from the same settings.
 VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 3, "style_retrieval": 1, "method": 1}
 
 ASIDE = ("bounds", "require_quality", "size")  # options of gan that are not the generator's own
-# Options younger than generators that people have trained for days: at their defaults the stage is the one that it was without.
-YOUNG = ("upsample", "channels", "num_blocks", "depth", "legacy_decay", "ema", "precision")
+# Options younger than what people have trained for days -> off: there the stage is the one that it was without. None: off is
+# their constructor's default.
+YOUNG = dict.fromkeys(
+    ("upsample", "channels", "num_blocks", "depth", "legacy_decay", "ema", "precision", "last_stride")
+) | {
+    "losses": "L_CD",
+    "sampling": "random",
+    "soft_margin": False,
+    "label_smoothing": 0.0,
+    "bn_neck": False,
+    "random_erasing": 0.0,
+}
 
 
 def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = None) -> list[Stage]:
@@ -69,14 +80,17 @@ def _measures(styles: Stage, settings: dict, data: dict[str, Stage]) -> Stage:
     """How good the styles are, by a model that knows the source alone: before a method adapts with them, and with no label."""
     block = settings["measures"]
     judge = "pretrain" if settings["pretrain"] else "baseline"
-    plain = (
-        settings | {judge: settings[judge] | {"labels": "source", "bn": "source"}} if judge == "baseline" else settings
-    )
-    inputs = {"target": data["target"], "styles": styles, "judge": _method_stage(judge, plain, data)}
+    inputs = {"target": data["target"], "styles": styles}
+    inputs["judge"] = _method_stage(judge, _plain_baseline(settings), data)
     inputs |= {role: stage for role, stage in styles.inputs.items() if role == "generator"}
     changes = [part for part in settings.get("variants", {}).get("hhl", "").split() if part.startswith("gan.")]
     about = _about(settings) | {"variant": " ".join(changes) or "default"}
     return Stage("measures", "measures", block | _draw(data["target"]), inputs, VERSIONS["measures"], about)
+
+
+def _plain_baseline(settings: dict) -> dict:
+    """The settings with a baseline that knows the source alone."""
+    return settings | {"baseline": settings["baseline"] | {"labels": "source", "bn": "source"}}
 
 
 def upper_bound(settings: dict, data: dict[str, Stage]) -> list[Stage]:
@@ -102,7 +116,8 @@ def _without_off(block):
     if not isinstance(block, dict) or "_target_" not in block:
         return block
     defaults = build.defaults(build.resolve(block["_target_"]))
-    return {k: v for k, v in block.items() if k not in YOUNG or k not in defaults or v != defaults[k]}
+    off = {k: defaults.get(k) if YOUNG[k] is None else YOUNG[k] for k in block if k in YOUNG}
+    return {k: v for k, v in block.items() if k not in off or v != off[k]}
 
 
 def _draw(target: Stage) -> dict:
@@ -168,7 +183,7 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
     """The stage of that method, its inputs before it. labels: whose persons train it, "source" or "target"."""
     block, backbone = settings[name], _backbone(settings)
     labels = labels or block.get("labels", "source")
-    own = {k: v for k, v in block.items() if k != "start"}
+    own = {k: v for k, v in _without_off(canonical(block) if name == "hhl" else block).items() if k != "start"}
     variant = settings.get("variants", {}).get(name, "default")
     if "labels" in own and labels != own["labels"]:
         own["labels"] = labels
@@ -191,12 +206,16 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
         inputs["start"] = _method_stage(block["start"], settings, data, labels)
     if checks.styles_of(block) and "trained" not in inputs:
         inputs["styles"] = _styles_stage(block, settings, data["target"])
+    if "clusters" in training.needs(block) and "trained" not in inputs:
+        inputs["clusters"] = _method_stage("baseline", _plain_baseline(settings), data)
     values = {"method": own, "backbone": backbone, "seed": settings["seed"]}
+    if "optimiser" in own and settings["precision"] != "float32":
+        values["precision"] = settings["precision"]
     return Stage(name, name, values, inputs, VERSIONS["method"], about)
 
 
 def _backbone(settings: dict) -> dict:
-    backbone = dict(settings["backbone"])
+    backbone = _without_off(settings["backbone"])
     weights = backbone.get("weights")
     if weights not in (None, "imagenet"):
         if not Path(weights).is_file():

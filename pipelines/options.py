@@ -160,14 +160,24 @@ def variants(settings: dict, recipe: dict) -> dict[str, str]:
     """Per method: "default", or which of its options differ from the recipe's, gan's and pretrain's where it uses them."""
     result = {}
     for method in method_names():
-        blocks = [method] + (
-            ["gan"] if settings[method].get("styles") == "generator" and settings[method]["n_t"] else []
-        )
+        blocks = [method] + ["gan"] * _takes_generator(settings[method])
         blocks += ["pretrain"] if settings[method]["start"] == "pretrain" else []
         changes = [change for block in blocks for change in _changes(block, settings[block], recipe[block])]
         changes = [change for change in changes if not change.startswith(NO_VARIANT)]
+        if settings["precision"] != recipe["precision"] and "optimiser" in settings[method]:
+            changes.append(f"precision={settings['precision']}")
+        if "hhl.losses=L_T" in changes:  # the other name of n_t=0
+            others = [
+                change for change in changes if not change.startswith(("hhl.losses=", "hhl.n_t=", "hhl.sampling="))
+            ]
+            changes = sorted([*others, "hhl.n_t=0"])
         result[method] = " ".join(changes) or "default"
     return result
+
+
+def _takes_generator(block: dict) -> bool:
+    """Whether a method's block trains it with a generator's styles."""
+    return block.get("styles") == "generator" and block["n_t"] > 0 and block["losses"] in ("L_C", "L_CD")
 
 
 def _recipe_settings(settings: dict) -> dict:

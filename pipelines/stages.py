@@ -167,7 +167,11 @@ def work(job: dict) -> None:
 
 def _make(stages: list[Stage], settings: dict, launch, early: dict[str, dict]) -> None:
     work_dir, kind = Path(settings["work_dir"]).absolute(), _kind(stages[0], launch)
-    jobs = [cache.job(s, work_dir) | ({"early": early[s.hash]} if s.hash in early else {}) for s in stages]
+    how = {"channels_last": settings["channels_last"], "compile": settings["compile"]}
+    how["resident"] = settings["data"]["cache"] == "device"
+    jobs = [
+        cache.job(s, work_dir) | {"how": how} | ({"early": early[s.hash]} if s.hash in early else {}) for s in stages
+    ]
     gate = {"gate": {"bounds": settings["gan"]["bounds"], "required": settings["gan"]["require_quality"]}}
     jobs = [job | gate if job["name"] == "measures" else job for job in jobs]
     if kind == "group":

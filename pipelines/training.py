@@ -19,12 +19,12 @@ from pipelines.files import load_weights, reporter, save_array, save_weights
 from pipelines.style_grid import drawing
 from reid_da import checkpoint, distributed, loop, sampling
 from reid_da.adabn import reestimate
-from reid_da.augment import normalise
-from reid_da.batches import method_batches, translation_batches
+from reid_da.augment import normalise, random_area_crop
+from reid_da.batches import Ahead, method_batches, translation_batches
 from reid_da.images import ImageStore
 from reid_da.learner import Learner
 from reid_da.ranking import RankMetrics, evaluate
-from reid_da.retrieval import embed
+from reid_da.retrieval import clusters, embed
 
 
 def train(job: dict, watch: Callable | None = None) -> None:
@@ -58,7 +58,8 @@ def _generator(job: dict) -> bool:
     steps = num_steps(settings, len(store) // settings["batch"])
     average = distributed.average_gradients
     learner = build(settings["training"], generator, discriminator, steps=steps, average_gradients=average)
-    batches = translation_batches(store, settings["batch"], seed=settings["seed"], device=device, part=settings["crop"])
+    given = {"seed": settings["seed"], "device": device, "part": settings["crop"], "resident": _how(job)["resident"]}
+    batches = _ahead(translation_batches(store, settings["batch"], **given), steps)
     rhythm = _rhythm(steps)
     draw = drawing(learner.averaged, store, Path(job["part"]), rhythm["report_every"])
     loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job, draw), **rhythm)
@@ -76,7 +77,8 @@ def _method(job: dict, watch: Callable | None) -> bool:
         method.load_state_dict(load_weights(Path(job["inputs"]["trained"]) / "model.pt"))
     if "start" in job["inputs"]:
         method.start_from(load_weights(Path(job["inputs"]["start"]) / "model.pt"))
-    method = distributed.global_batchnorm(method).to(device)
+    layout = torch.channels_last if _how(job)["channels_last"] else torch.contiguous_format
+    method = distributed.global_batchnorm(method).to(device, memory_format=layout)
     if "optimiser" in block and not _fit(method, labelled, job, watch(job, method) if watch else None):
         return False
     trained = time.perf_counter()
@@ -98,15 +100,45 @@ def _fit(method, labelled: ImageStore, job: dict, report: Callable | None) -> bo
     wanted = {"target": ImageStore(Path(inputs["target"]) / "train")} if "target" in needs(block) else {}
     if "styles" in inputs:
         wanted["styles"] = np.load(Path(inputs["styles"]) / "styled.npy", mmap_mode="r")
+    if "clusters" in inputs:
+        wanted["clusters"] = _clusters(job, wanted["target"])
     images_per_step = block.get("batch") or block["persons"] * block["images_per_person"]
     steps = num_steps(block, len(labelled) // images_per_step)
-    learner = Learner(method, partial(build, block["optimiser"]), partial(build, block["schedule"]), steps)
-    batches = method_batches(method.streams(labelled, seed, **wanted), seed=seed, device=device)
+    functions = partial(build, block["optimiser"]), partial(build, block["schedule"])
+    learner = Learner(method, *functions, steps, precision=settings.get("precision", "float32"))
+    how = _how(job)
+    if how["compile"]:
+        for part in method.children():  # not the method: its draws are of the CPU
+            part.compile()
+    given = {"seed": seed, "device": device, "resident": how["resident"], "channels_last": how["channels_last"]}
+    augment = partial(random_area_crop, erasing=block.get("random_erasing", 0.0))
+    batches = _ahead(method_batches(method.streams(labelled, seed, **wanted), augment=augment, **given), steps)
     return loop.fit(learner, batches, steps, folder=job["part"], report=reporter(job, report), **_rhythm(steps))
 
 
+def _how(job: dict) -> dict[str, bool]:
+    """What changes a training's speed and nothing but its rounding."""
+    return {"channels_last": True, "compile": False, "resident": False} | job.get("how", {})
+
+
+def _ahead(batches: Callable[[int], dict], steps: int) -> Callable[[int], dict]:
+    """Batches prepared one step ahead where that costs the network nothing: on a GPU."""
+    return batches if distributed.device() == "cpu" else Ahead(batches, steps)
+
+
+def _clusters(job: dict, target: ImageStore) -> np.ndarray:
+    """n_t clusters of the target's images by the baseline's features; computed once, so that a resumed run has the same."""
+    path = Path(job["part"]) / "clusters.npy"
+    if distributed.rank() == 0 and not path.exists():
+        baseline = trained_method(Path(job["inputs"]["clusters"])).to(distributed.device())
+        features = embed(baseline, target, normalise, device=distributed.device())
+        save_array(path, clusters(features, job["settings"]["method"]["n_t"], seed=job["settings"]["seed"]))
+    distributed.broadcast(None)
+    return distributed.broadcast(np.load(path) if distributed.rank() == 0 else None)
+
+
 # Of a method's block, but not its constructor's.
-TRAINING = ("steps", "epochs", "start", "optimiser", "schedule", "labels", "bn", "jitter")
+TRAINING = ("steps", "epochs", "start", "optimiser", "schedule", "labels", "bn", "jitter", "random_erasing")
 
 
 def new_method(settings: dict, num_persons: int):

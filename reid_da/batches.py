@@ -1,22 +1,37 @@
 """Batches: a pure function of the step that takes rows from stores, cuts out this rank's share and augments it."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
 
 from reid_da import distributed, sampling
 from reid_da.augment import random_area_crop, random_shift
-from reid_da.images import ImageStore
+from reid_da.images import ImageStore, on_device
 
 
-def method_batches(streams: dict[str, tuple], *, seed: int, device: str = "cpu", augment: Callable = random_area_crop):
+def method_batches(
+    streams: dict[str, tuple],
+    *,
+    seed: int,
+    device: str = "cpu",
+    augment: Callable = random_area_crop,
+    resident: bool = False,
+    channels_last: bool = True,
+) -> Callable[[int], dict]:
     """The methods' batches: step -> {stream: {"images", "labels", "cameras"}, "step", "draw"}.
 
     Args:
         streams: name -> (store with `take`, stream with `indices`). Each stream's global rows are shared by the ranks.
         seed: of every draw. augment: augment(images, sizes, draw) -> (B, 3, H, W) float.
+        resident: keep all pictures in the device's memory, where it has room for them. channels_last: layout of the images.
     """
+    if resident:
+        moved = {id(store): on_device(store, device) for store, _ in streams.values()}  # two streams may share one
+        streams = {name: (moved[id(store)], stream) for name, (store, stream) in streams.items()}
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def batch(step: int) -> dict:
         draw = sampling.draws(seed, step, distributed.rank(), distributed.world())
@@ -24,27 +39,59 @@ def method_batches(streams: dict[str, tuple], *, seed: int, device: str = "cpu",
         for name, (store, stream) in streams.items():
             rows = distributed.local(stream.indices(step), f"the batch of stream '{name}'")
             fields = store.take(rows)
-            images, sizes = fields.pop("images").to(device), fields.pop("sizes")  # sizes are looked at on the CPU
-            images = augment(images, sizes, partial(_named, draw, name))
-            result[name] = {"images": images, **{key: value.to(device) for key, value in fields.items()}}
+            images, sizes = _to(fields.pop("images"), device), fields.pop("sizes")  # sizes are looked at on the CPU
+            images = augment(images, sizes, partial(_named, draw, name)).contiguous(memory_format=layout)
+            result[name] = {"images": images, **{key: _to(value, device) for key, value in fields.items()}}
         return result
 
     return batch
 
 
-def translation_batches(store: ImageStore, size: int, *, seed: int, device: str = "cpu", part: float = 8 / 9):
+class Ahead:
+    """batches(step), prepared while step - 1 is computed: one thread reads the rows and starts their way to the device.
+
+    For a GPU. On the CPU it would only take the cores from the network. An error of the thread is raised at the step it belongs to.
+
+    Args:
+        batches: a pure function of the step. steps: of the training; nothing is prepared beyond.
+    """
+
+    def __init__(self, batches: Callable[[int], dict], steps: int):
+        self.batches, self.steps, self.waiting = batches, steps, {}
+        self.thread = ThreadPoolExecutor(1)
+
+    def __call__(self, step: int) -> dict:
+        ready = self.waiting.pop(step, None) or self.thread.submit(self.batches, step)
+        self.waiting.clear()
+        batch = ready.result()
+        if step + 1 < self.steps:
+            self.waiting[step + 1] = self.thread.submit(self.batches, step + 1)
+        return batch
+
+
+def _to(values: torch.Tensor, device: str) -> torch.Tensor:
+    """On the device, without waiting for the copy."""
+    if values.device.type == "cpu" and device != "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+def translation_batches(
+    store: ImageStore, size: int, *, seed: int, device: str = "cpu", part: float = 8 / 9, resident: bool = False
+) -> Callable[[int], dict]:
     """The StarGAN's batches: step -> {"images" in [-1, 1], "cameras", "wanted", "step", "draw"}.
 
     Wanted cameras are a random permutation of the GLOBAL batch's cameras, so they follow the cameras' frequency.
     """
     stream = sampling.Shuffled(len(store), size, seed=seed, name="stargan")
+    store = on_device(store, device) if resident else store
 
     def batch(step: int) -> dict:
         rows = stream.indices(step)
         order = torch.randperm(len(rows), generator=sampling.generator(seed, step, "wanted")).numpy()
         own, wanted = (distributed.local(r, "gan.batch") for r in (rows, rows[order]))
         draw = sampling.draws(seed, step, distributed.rank(), distributed.world())
-        images = random_shift(torch.from_numpy(store.images[own]).to(device), draw, part=part)
+        images = random_shift(_to(store.take(own)["images"], device), draw, part=part)
         cameras = torch.from_numpy(store.camera_labels)
         return {
             "images": images,

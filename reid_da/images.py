@@ -3,6 +3,7 @@
 Made by the data stage, opened by everything that looks at pixels; several processes may hold one open.
 """
 
+import copy
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ class ImageStore:
     def take(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """Rows as tensors: images (B, H, W, 3) uint8, sizes (B, 2), labels (B,) 0-based identities, cameras (B,) 0-based."""
         return {
-            "images": torch.from_numpy(self.images[rows]),
+            "images": _rows(self.images, rows),
             "sizes": torch.from_numpy(self.sizes[rows]),
             "labels": torch.from_numpy(self.labels[rows]),
             "cameras": torch.from_numpy(self.camera_labels[rows]),
@@ -99,20 +100,35 @@ class StyledStore:
                 f"styles {styles.shape} do not belong to images {store.images.shape}; expected (N, K, H, W, 3) for (N, H, W, 3): "
                 "make the styles again from these images"
             )
-        self.store, self.styles, self.first_label = store, styles, first_label
+        self.store, self.images, self.styles, self.first_label = store, store.images, styles, first_label
 
     def take(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """As ImageStore.take, for len(rows) * (1 + K) variants; a copy's camera is its style's."""
         count, variants = len(rows), 1 + self.styles.shape[1]
-        images = np.concatenate([self.store.images[rows][:, None], self.styles[rows]], axis=1)
+        images = torch.cat([_rows(self.images, rows)[:, None], _rows(self.styles, rows)], dim=1)
         styles = np.broadcast_to(np.arange(variants - 1), (count, variants - 1))
         cameras = np.concatenate([self.store.camera_labels[rows][:, None], styles], axis=1)
         return {
-            "images": torch.from_numpy(images.reshape(-1, *images.shape[2:])),
+            "images": images.flatten(0, 1),
             "sizes": torch.from_numpy(np.repeat(self.store.sizes[rows], variants, axis=0)),
             "labels": torch.from_numpy(np.repeat(self.first_label + rows, variants)),
             "cameras": torch.from_numpy(cameras.reshape(-1)),
         }
+
+
+def on_device(store, device: str):
+    """The same store with its pictures, and their styles, in the device's memory: `take` gives them from there."""
+    resident = copy.copy(store)
+    for name in ("images", "styles"):
+        if hasattr(store, name):
+            setattr(resident, name, torch.from_numpy(np.array(getattr(store, name))).to(device))
+    return resident
+
+
+def _rows(pictures: np.ndarray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+    if isinstance(pictures, torch.Tensor):
+        return pictures[torch.from_numpy(rows).to(pictures.device)]
+    return torch.from_numpy(pictures[rows])
 
 
 def allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:

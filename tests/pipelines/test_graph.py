@@ -75,3 +75,59 @@ def test_no_upper_bound_of_real_images(world):
     root = Path(world.target.paths[0]).parents[1]
     settings = options.compose(["source=market", "target=duke", f"target.root={root}"])
     assert graph.upper_bound(settings, graph.data_stages(settings)) == []
+
+
+def test_L_T_and_n_t_0_are_one_training_and_go_by_one_name():
+    one, other = (options.compose([*PAIR, *more]) for more in (["hhl.losses=L_T"], ["n_t=0"]))
+    assert one["variants"]["hhl"] == other["variants"]["hhl"] == "hhl.n_t=0"
+    assert stages_of("hhl.losses=L_T") == stages_of("n_t=0") == stages_of("hhl.losses=L_D", "n_t=0")
+    assert "styles" not in stages_of("hhl.losses=L_T", "methods=[hhl]")
+
+
+def test_an_ablation_needs_what_it_is_made_of():
+    def inputs(*more):
+        settings = options.compose([*PAIR, "methods=[hhl]", *more])
+        return {role for stage in graph.plan(settings) if stage.name == "hhl" for role in stage.inputs}
+
+    usual = {"source", "target", "start"}
+    assert inputs() == inputs("hhl.losses=L_C") == usual | {"styles"}
+    assert inputs("hhl.losses=L_D") == inputs("hhl.losses=L_T") == usual
+    assert inputs("hhl.sampling=clustered", "baseline.labels=target") == usual | {"styles", "clusters"}
+    assert inputs("hhl.sampling=supervised") == usual | {"styles"}
+
+
+QUICK = {
+    "pretrain": "6b1b7c8ebedba4f9",
+    "baseline": "b44c46a2499b59bf",
+    "hhl": "e3e74a2e47830b03",
+    "arn": "0b3e9447e31e74ce",
+}
+PAPER = {"baseline": "ec659c04ef281123", "hhl": "9fa64b425399cccf", "arn": "69a2a9a806bfb28c"}
+
+
+@pytest.mark.parametrize(("recipe", "known"), [("quick", QUICK), ("paper", PAPER)])
+def test_options_that_are_off_leave_a_training_what_it_was(recipe, known):
+    """Hashes before there were losses, sampling, bn_neck and the like. Changes on purpose only, with VERSIONS."""
+    found = stages_of(f"recipe={recipe}")
+    assert {label: found[label] for label in known} == known
+
+
+def test_bf16_is_another_training_and_layout_compiler_and_cache_are_not():
+    before = stages_of()
+    assert stages_of("channels_last=false", "compile=true", "data.cache=device") == before
+    after = stages_of("precision=bf16")
+    assert {label for label in before if before[label] != after[label]} == {
+        "pretrain",
+        "baseline",
+        "hhl",
+        "arn",
+        "measures",
+    }
+    settings = options.compose([*PAIR, "precision=bf16", "hhl.beta=0.3"])
+    assert settings["variants"]["hhl"] == "hhl.beta=0.3 precision=bf16"
+
+
+@pytest.mark.parametrize("option", ["precision=fp8", "data.cache=disk"])
+def test_an_unknown_precision_or_cache_is_refused(option):
+    with pytest.raises(ValueError, match=option.replace("=", " is ") + "; expected one of"):
+        graph.plan(options.compose([*PAIR, option]))
