@@ -19,7 +19,7 @@ from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
 
 # Raised when a stage's code changes what it makes from the same settings.
-VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 3, "style_retrieval": 1, "method": 1}
+VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 4, "style_retrieval": 1, "method": 1}
 
 ASIDE = ("bounds", "require_quality", "size")  # options of gan that are not the generator's own
 # Options younger than generators that people have trained for days: at their defaults the stage is the one that it was without.

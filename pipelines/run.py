@@ -35,7 +35,8 @@ def story(settings: dict) -> None:
                 plain = (settings["baseline"]["labels"], settings["baseline"]["bn"]) == ("source", "source")
                 shared = {name: result for name, result in found.items() if plain or name != "baseline"}
                 reached = results.share_of_gain(shared, stages.result(bound[-1], settings)) if bound else {}
-                table += results.of_styles([stages.result(s, settings) for s in plan if s.name == "measures"], reached)
+                measures = [stages.result(stage, settings) for stage in plan if stage.name == "measures"]
+                table += results.of_styles(measures, reached, settings)
                 track.finish(logged.of_methods(found) | reached, pictures, [path], table)
     print(table)
     print(f"{path}; pictures in {work_dir / 'figures'}")

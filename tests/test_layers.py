@@ -14,7 +14,7 @@ ORDER = [
     {"records", "distances", "sampling"},
     {"distributed", "losses", "reranking", "backbones", "drawing", "datasets", "images"},
     {"augment", "ranking", "checkpoint", "retrieval", "distributions"},
-    {"batches", "methods", "learner", "adabn", "style_measures"},
+    {"batches", "methods", "learner", "adabn", "style_measures", "camera_gap"},
     {"loop", "style_features"},
 ]
 # The files of pipelines that know neither Ray nor MLflow nor Hydra, so that stages.run works without them.
