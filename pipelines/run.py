@@ -29,7 +29,7 @@ def story(settings: dict) -> None:
             found = stages.run(settings, launch, track, bound)
             with track.alone():
                 path = results.write_csv(work_dir, track.run_ids())
-                pictures = figures.of_pipeline(found, settings, plan, track.key)
+                pictures = figures.of_pipeline(found, settings, plan, track.key, track.say)
                 whole = all(stage.about.get("whole") for stage in plan if stage.name == "data")
                 table = results.table(found, settings, data_stage.origin(settings), whole)
                 plain = (settings["baseline"]["labels"], settings["baseline"]["bn"]) == ("source", "source")

@@ -2,13 +2,14 @@
 
 HHL's premise (Zhong et al., ECCV 2018): a model of the source alone hardly minds where on the image a person stands, which every
 training's crops and flips have taught it, but minds the target's cameras, which no source image can teach. So camera styles are
-copies worth learning from. Called by pipelines/judging.py.
+copies worth learning from. Called by pipelines/judging.py and feature_maps.py.
 """
 
 import numpy as np
 import torch
 
 from reid_da.augment import normalise, random_area_crop
+from reid_da.distances import squared_euclidean
 from reid_da.sampling import Draw
 
 
@@ -41,3 +42,30 @@ def feature_gap(real, copies, counted=None) -> float:
     squared = np.square(real[:, None] - copies).sum(axis=-1)
     counted = np.ones(squared.shape, bool) if counted is None else np.asarray(counted)
     return float(squared[counted].mean()) if counted.any() else float("nan")
+
+
+def other_camera_share(features, cameras, neighbours: int = 10) -> tuple[float, float]:
+    """How mixed are the cameras? The share of images' nearest neighbours that another camera took.
+
+        share = mean over images n and their `neighbours` nearest m of [camera_m != camera_n]
+        chance = mean over images n of (images of other cameras than n's) / (N - 1)
+    Far below chance, a camera's images lie together, whoever is on them. Euclidean; an image is no neighbour of its own.
+
+    Args:
+        features: (N, D). cameras: (N,) ints.
+    Returns:
+        share and chance in 0..1.
+    Raises:
+        ValueError: fewer than two images, or shapes that do not fit.
+    """
+    features, cameras = torch.as_tensor(np.asarray(features)), np.asarray(cameras)
+    if len(features) < 2 or cameras.shape != (len(features),):
+        raise ValueError(
+            f"found features {tuple(features.shape)} and cameras {cameras.shape}; expected two images or more"
+        )
+    distances = squared_euclidean(features, features).fill_diagonal_(float("inf"))
+    nearest = distances.topk(min(neighbours, len(features) - 1), largest=False).indices.numpy()
+    differ = cameras[:, None] != cameras
+    return float((cameras[nearest] != cameras[:, None]).mean()), float(
+        differ.sum() / (len(cameras) * (len(cameras) - 1))
+    )

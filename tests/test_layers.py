@@ -22,7 +22,7 @@ PLAIN = {
     *("graph", "checks", "stages", "cache", "training", "style_grid", "styling", "shards", "ready", "exporting"),
     *("measuring", "judging", "data_stage"),
     *("retrieving", "stopping", "files", "build", "results", "grids", "grid_views", "space", "sweeps"),
-    *("figures", "sheets", "charts", "sweep_charts", "logged", "progress"),
+    *("figures", "sheets", "charts", "feature_maps", "sweep_charts", "logged", "progress"),
 }
 OWNERS = {
     "ray": {"cluster", "tuning"},

@@ -6,7 +6,7 @@ import torch
 
 from reid_da import sampling
 from reid_da.augment import normalise, random_area_crop
-from reid_da.camera_gap import cropped_and_mirrored, feature_gap
+from reid_da.camera_gap import cropped_and_mirrored, feature_gap, other_camera_share
 
 
 def test_by_hand():
@@ -65,3 +65,15 @@ def test_the_copies_are_a_mirror_to_the_pixel_and_the_trainings_crop_unflipped_b
     assert torch.equal(cropped, random_area_crop(images, sizes, sampling.draws(3, 0), flip=0))
     assert torch.equal(cropped, cropped_and_mirrored(images, sizes, sampling.draws(3, 0))[0])
     assert not torch.equal(cropped, cropped_and_mirrored(images, sizes, sampling.draws(4, 0))[0])
+
+
+def test_other_cameras_among_the_nearest_by_hand():
+    """On a line at 0, 1, 3, 7: the nearest of 0 is 1, of 1 is 0, of 3 is 1, of 7 is 3."""
+    line = [[0.0], [1.0], [3.0], [7.0]]
+    share, chance = other_camera_share(line, [0, 0, 1, 1], neighbours=1)
+    assert (share, chance) == (pytest.approx(1 / 4), pytest.approx(2 / 3))
+    assert other_camera_share(line, [0, 0, 1, 1]) == (pytest.approx(2 / 3), pytest.approx(2 / 3)), "all three others"
+    assert other_camera_share(line, [5, 5, 5, 5]) == (0, 0)
+    for wrong in ([0, 0, 1], [[0, 0, 1, 1]]):
+        with pytest.raises(ValueError, match="expected two images or more"):
+            other_camera_share(line, wrong)
