@@ -9,7 +9,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-BARS = {"hhl": "#1f6fb4", "arn": "#d9822b"}  # the methods; controls are grey
+BARS, GREY = {"hhl": "#1f6fb4", "arn": "#d9822b"}, "#b5b9bf"  # the methods; controls are grey
+PAPERS = {"linestyle": "", "marker": "D", "markersize": 6, "color": "#b3231b", "markerfacecolor": "white"}
 
 
 def cmc_curves(results: dict[str, dict], settings: dict) -> plt.Figure:
@@ -25,36 +26,52 @@ def cmc_curves(results: dict[str, dict], settings: dict) -> plt.Figure:
     return figure
 
 
-def controls(name: str, labels: dict[str, str], every: dict[str, dict[str, dict[int, float]]]) -> plt.Figure:
+def controls(
+    name: str,
+    labels: dict[str, str],
+    every: dict[str, dict[str, dict[int, float]]],
+    published: dict[str, dict[str, float]] | None = None,
+    measured: str = "",
+) -> plt.Figure:
     """A grid's table as bars: mean mAP of each row, its deviation, and each seed as a dot; a panel per direction.
 
     Args:
         labels: row -> what it is called, from top to bottom. every: direction -> row -> seed -> mAP in 0..1.
+        published: direction -> row -> the paper's mAP in 0..1, a hollow diamond. measured: which data and recipe the bars are of.
     """
-    shape = (1.6 + 4.2 * len(every), 1.3 + 0.34 * len(labels))
+    shape = (1.6 + 4.2 * len(every), 1.3 + 0.34 * len(labels) + 0.4 * bool(published))
     figure, axes = plt.subplots(
         1, len(every), figsize=shape, sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
-    places = np.arange(len(labels))[::-1]
+    places = dict(zip(labels, reversed(range(len(labels))), strict=True))
     for axis, (direction, rows) in zip(axes[0], every.items(), strict=True):
-        for place, row in zip(places, labels, strict=True):
-            values = 100 * np.array(list(rows.get(row, {}).values()))
-            if not len(values):
-                continue
-            colour = BARS.get(row, "#b5b9bf")
-            deviation = values.std(ddof=1) if len(values) > 1 else 0
-            axis.barh(place, values.mean(), color=colour, height=0.66)
-            axis.errorbar(values.mean(), place, xerr=deviation, color="black", capsize=2.5, linewidth=1)
-            axis.plot(values, np.full(len(values), place), "o", color="black", markersize=2.5, alpha=0.6)
-            axis.text(
-                max(values.mean() + deviation, values.max()) + 1, place, f"{values.mean():.1f}", va="center", size=8
-            )
-        axis.set(yticks=places, yticklabels=labels.values(), xlabel="mAP on the target (%)")
+        _bars(axis, rows, places)
+        theirs = (published or {}).get(direction, {})
+        axis.plot([100 * value for value in theirs.values()], [places[row] for row in theirs], **PAPERS)
+        kind = "mAP by trapezoids" if published else "mAP"
+        axis.set(yticks=list(places.values()), yticklabels=labels.values(), xlabel=f"{kind} on the target (%)")
         axis.set_title(direction.replace("-", " -> "))
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_xlim(0, 1.15 * axes[0][0].get_xlim()[1])  # of all panels: bars are compared across them
+    if published:
+        marks = [plt.Rectangle((0, 0), 1, 1, color=GREY), plt.Line2D([], [], **PAPERS)]
+        told = [f"measured: {measured}", "published: the real sets, ResNet-50 at 256x128"]
+        figure.legend(marks, told, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     figure.suptitle(name, fontsize=9)
     return figure
+
+
+def _bars(axis, rows: dict[str, dict[int, float]], places: dict[str, int]) -> None:
+    for row, place in places.items():
+        values = 100 * np.array(list(rows.get(row, {}).values()))
+        if not len(values):
+            continue
+        deviation = values.std(ddof=1) if len(values) > 1 else 0
+        axis.barh(place, values.mean(), color=BARS.get(row, GREY), height=0.66)
+        axis.errorbar(values.mean(), place, xerr=deviation, color="black", capsize=2.5, linewidth=1)
+        axis.plot(values, np.full(len(values), place), "o", color="black", markersize=2.5, alpha=0.6)
+        end = max(values.mean() + deviation, values.max()) + 1
+        axis.text(end, place, f"{values.mean():.1f}", va="center", size=8)
 
 
 MATRICES = {  # of a measures stage's result.json -> title above the ratio

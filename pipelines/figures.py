@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -10,8 +11,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from pipelines import charts, sheets
+from pipelines import charts, feature_maps, sheets
 from pipelines.cache import Stage
+from pipelines.data_stage import origin
 
 
 def of_stage(stage: Stage, work_dir: Path, again: bool = False, ranked: bool = True) -> list[Path]:
@@ -31,13 +33,41 @@ def of_stage(stage: Stage, work_dir: Path, again: bool = False, ranked: bool = T
     return [_once(work_dir, again, f"{name}-{stage.hash}", draw, folder, *more)]
 
 
-def of_pipeline(results: dict[str, dict], settings: dict, plan: list[Stage], key: str) -> list[Path]:
-    """The figures of the pipeline with that key: the methods' CMC curves in one, and the styles' own."""
+def of_pipeline(
+    results: dict[str, dict], settings: dict, plan: list[Stage], key: str, say: Callable[[str], None]
+) -> list[Path]:
+    """The figures of the pipeline with that key: the methods' CMC curves and maps of features in one each, and the styles' own.
+
+    say: is told why there is no map.
+    """
     work_dir = Path(settings["work_dir"]).absolute()
     pair = f"{settings['source']['name']}-{settings['target']['name']}"
     path = work_dir / "figures" / f"cmc-{pair}-{key}.png"
     save(path, charts.cmc_curves(results, settings))
-    return [path, *(one for stage in plan if stage.name in ("styles", "measures") for one in of_stage(stage, work_dir))]
+    maps = work_dir / "figures" / f"tsne-{pair}-{key}.png"
+    title = (
+        f"{pair.replace('-', ' -> ')}: {origin(settings)} data, recipe {settings['recipe']}, seed {settings['seed']}"
+    )
+    drawn = _maps(
+        maps, {stage.name: stage for stage in plan if stage.name in results}, work_dir, title, settings["seed"]
+    )
+    if not drawn:
+        say(f"no map of features: the gallery has fewer than {feature_maps.LEAST} images of persons")
+    styles = [one for stage in plan if stage.name in ("styles", "measures") for one in of_stage(stage, work_dir)]
+    return [path, *drawn, *styles]
+
+
+def _maps(path: Path, methods: dict[str, Stage], work_dir: Path, title: str, seed: int) -> list[Path]:
+    """The map of the methods' features, drawn unless it is there and none of them is younger: it takes seconds."""
+    folders = {name: stage.folder(work_dir) for name, stage in methods.items()}
+    youngest = max((folder / "gallery_features.npy").stat().st_mtime for folder in folders.values())
+    if not path.exists() or path.stat().st_mtime < youngest:
+        data = next(iter(methods.values())).inputs["target"].folder(work_dir)
+        figure = feature_maps.tsne_maps(folders, data, title, seed)
+        if figure is None:
+            return []
+        save(path, figure)
+    return [path]
 
 
 def of_grid(cells: list, bars: tuple, work_dir: Path, stem: str) -> list[Path]:

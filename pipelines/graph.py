@@ -20,7 +20,7 @@ from pipelines.data_stage import data_stage, origin
 from reid_da.methods.hhl import canonical
 
 # Raised when a stage's code changes what it makes from the same settings.
-VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 3, "style_retrieval": 1, "method": 1}
+VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 4, "style_retrieval": 1, "method": 1}
 
 ASIDE = ("bounds", "require_quality", "size")  # options of gan that are not the generator's own
 # Options younger than what people have trained for days -> off: there the stage is the one that it was without. None: off is

@@ -1,4 +1,10 @@
-"""Grids: rows (a method with options) x directions x seeds, and what is told of them. Knows no ray, no mlflow, no hydra."""
+"""Grids: rows (a method with options) x directions x seeds, as cells of one stage graph each, and their scores.
+
+What is told of them stands in pipelines/grid_views.py. Knows no ray, no mlflow, no hydra.
+
+A row may carry published figures, in percent: `published: {duke-market: {rank1: 44.6, mAP: 20.6}}`. They are the papers', of the
+real sets, and stand beside what was measured, never among it.
+"""
 
 import statistics
 from collections.abc import Callable
@@ -7,8 +13,6 @@ from pathlib import Path
 
 from pipelines import graph, results, stages
 from pipelines.cache import Stage
-from pipelines.data_stage import origin
-from pipelines.measuring import RATIOS
 
 SEEDS = ("seed", "data.seed", "gan.seed")
 
@@ -43,7 +47,7 @@ def cells(own: dict, compose: Callable, changed: Callable, num_workers: int) -> 
     Raises:
         ValueError: a row, direction or seed that is none, or what graph.plan says of a cell.
     """
-    rows = _rows(own)
+    rows = rows_of(own)
     check(own)
     found, left_out = [], set()
     bases = {direction: compose(roles(direction)) for direction in own["directions"]}
@@ -93,7 +97,8 @@ def check(own: dict) -> None:
         raise ValueError(f"max_minutes is {own['max_minutes']}; expected a positive number, or null for no limit")
 
 
-def _rows(own: dict) -> dict[str, dict]:
+def rows_of(own: dict) -> dict[str, dict]:
+    """The grid's rows that are chosen, in its order."""
     rows = own["grid"]["rows"]
     if unknown := [name for name in own["rows"] if name not in rows]:
         raise ValueError(f"rows: unknown '{unknown[0]}'; grid={own['grid']['name']} has {', '.join(rows)}")
@@ -103,6 +108,21 @@ def _rows(own: dict) -> dict[str, dict]:
 def roles(direction: str) -> list[str]:
     source, target = direction.split("-")
     return [f"source={source}", f"target={target}"]
+
+
+def labels(own: dict) -> dict[str, str]:
+    """Row -> what the table calls it, in the table's order."""
+    return {name: row["label"] for name, row in rows_of(own).items()}
+
+
+def published(own: dict) -> dict[str, dict[str, dict[str, float]]]:
+    """direction -> row -> "mAP" (by trapezoids), "rank1" -> the published figure as a fraction, of what is chosen; none: empty."""
+    found = {}
+    for direction in own["directions"]:
+        for name, row in rows_of(own).items():
+            if values := row.get("published", {}).get(direction):
+                found.setdefault(direction, {})[name] = {metric: value / 100 for metric, value in values.items()}
+    return found
 
 
 def statistics_of(values: list[float]) -> tuple[float, float]:
@@ -126,25 +146,9 @@ def scores(cells: list[Cell], metric: str, repeated: bool = False) -> dict[str, 
     return found
 
 
-def labels(own: dict) -> dict[str, str]:
-    """Row -> what the table calls it, in the table's order."""
-    return {name: row["label"] for name, row in _rows(own).items()}
-
-
-def numbers(cells: list[Cell]) -> dict[str, float]:
-    """Means and deviations over the seeds as metrics: "market-duke/hhl/mAP" and the like."""
-    found = {}
-    for metric in ("mAP", "rank1"):
-        for direction, rows in scores(cells, metric).items():
-            for row, values in rows.items():
-                name = f"{direction}/{row}/{metric}"
-                found[name], found[f"{name}_deviation"] = statistics_of(list(values.values()))
-    return found
-
-
 def differences(own: dict, by_row: dict[str, dict[int, float]]) -> dict[tuple[str, str], list[float]]:
     """(row, other row) -> row - other for each seed that both have, for the rows chosen, as the grid's `compare` says."""
-    found, rows = {}, _rows(own)
+    found, rows = {}, rows_of(own)
     for row, others in own["grid"].get("compare", {}).items():
         for other in others:
             if row in rows and other in rows:
@@ -153,100 +157,9 @@ def differences(own: dict, by_row: dict[str, dict[int, float]]) -> dict[tuple[st
     return found
 
 
-def table(own: dict, cells: list[Cell]) -> str:
-    """Mean and deviation of mAP and rank-1 in percent, and the differences that the grid asks for."""
-    every = {metric: scores(cells, metric) for metric in ("mAP", "rank1")}
-    whole = len(own["seeds"])
-    rows, directions = _rows(own), [d for d in own["directions"] if d in every["mAP"]]
-    pairwise = scores(cells, "mAP", repeated=True)
-    found = {d: differences(own, pairwise[d]) for d in directions}
-    pairs = {pair: f"{rows[pair[0]]['label']} - {rows[pair[1]]['label']}" for d in directions[:1] for pair in found[d]}
-    width = max(map(len, [row["label"] for row in rows.values()] + list(pairs.values()))) + 2
-    lines = [headline(own, cells), " " * width + "".join(f"{d.replace('-', ' -> '):^32}" for d in directions)]
-    lines.append(" " * width + f"{'mAP':^16}{'rank-1':^16}" * len(directions))
-    for name, row in rows.items():
-        values = [list(every[metric][d].get(name, {}).values()) for d in directions for metric in ("mAP", "rank1")]
-        lines.append(f"{row['label']:<{width}}" + "".join(f"{_percent(v, whole):^16}" for v in values))
-    lines += ["mAP, differences paired by seed:"] if pairs else []
-    for pair, label in pairs.items():
-        lines.append(f"{label:<{width}}" + "".join(f"{_percent(found[d][pair], whole, '+'):^32}" for d in directions))
-    for row, (low, high) in own["grid"].get("share", {}).items():
-        if {row, low, high} <= set(rows):
-            lines.append(
-                f"share of the gain from {rows[low]['label']} to {rows[high]['label']} that is reached (mAP, percent):"
-            )
-            values = [list(shares(pairwise[d], row, low, high).values()) for d in directions]
-            lines.append(f"{rows[row]['label']:<{width}}" + "".join(f"{_text(v, whole, 100, 0):^32}" for v in values))
-    ratios = {d: [one["ratios"] for one in _measures([c for c in cells if c.direction == d])] for d in directions}
-    if any(ratios.values()):
-        lines.append("styles (1: as real images, all of the way, or all kept):")
-    for measure, label in RATIOS.items() if any(ratios.values()) else ():
-        values = [[r[measure] for r in ratios[d] if r[measure] is not None] for d in directions]
-        lines.append(f"{label:<{width}}" + "".join(f"{_text(v, len(v), 1, 2):^32}" for v in values))
-    return "\n".join(lines)
-
-
 def shares(by_row: dict[str, dict[int, float]], row: str, low: str, high: str) -> dict[int, float]:
     """seed -> results.share_of of low, row and high, for the seeds that have all three and a gain to share."""
     mine, least, most = (by_row.get(name, {}) for name in (row, low, high))
     seeds = [seed for seed in mine if seed in least and seed in most]
     found = {seed: results.share_of(least[seed], mine[seed], most[seed]) for seed in seeds}
     return {seed: share for seed, share in found.items() if share is not None}
-
-
-def _measures(cells: list[Cell]) -> list[dict]:
-    """What was measured of the cells' styles, once each."""
-    return list({key: found for cell in cells for key, found in cell.measures().items()}.values())
-
-
-def headline(own: dict, cells: list[Cell]) -> str:
-    """Which grid, data and recipe, what varied and what did not."""
-    one = cells[0].settings
-    fixed = {"seed": one["seed"], "data.seed": one["data"]["seed"]}
-    fixed |= {"gan.seed": one["gan"]["seed"]} if "seed" in one["gan"] else {}
-    kept = ", ".join(f"{name} {value}" for name, value in fixed.items() if name not in own["vary"])
-    varied = " = ".join(own["vary"]) + " in " + ", ".join(map(str, own["seeds"]))
-    text = f"{own['grid']['name']}: {origin(one)} data, recipe {one['recipe']}; {varied}" + (
-        f"; {kept}" if kept else ""
-    )
-    if one["recipe"] != "quick":
-        text += "; rows trained as published, not for equally many steps"
-    text = "; ".join([text, *(one for one in own.get("given", ()) if one.partition("=")[0] not in fixed)])
-    return f"{text} (percent, mean +- deviation)"
-
-
-def _percent(values: list[float], whole: int, sign: str = "") -> str:
-    return _text(values, whole, 100, 1, sign)
-
-
-def _text(values: list[float], whole: int, factor: float, digits: int, sign: str = "") -> str:
-    """Mean and deviation; where not the whole number of values is there, how many."""
-    if not values:
-        return "-"
-    mean, deviation = (factor * value for value in statistics_of(values))
-    text = f"{mean:{sign}.{digits}f}" + (f" +- {deviation:.{digits}f}" if len(values) > 1 else "")
-    return text + (f" ({len(values)})" if len(values) < whole else "")
-
-
-def write_csv(path: Path, cells: list[Cell], run_ids: dict[str, str]) -> None:
-    """One line per finished cell: its row's name and the columns of results.csv."""
-    lines = []
-    for cell in cells:
-        if cell.stage.finished(Path(cell.settings["work_dir"]).absolute()):
-            about, found = cell.stage.about, stages.result(cell.stage, cell.settings)
-            lines.append({"row": cell.row, **results.row(about, found, cell.stage.hash, run_ids)})
-    results.write(path, ("row", *results.COLUMNS), lines)
-
-
-def write_measures(path: Path, cells: list[Cell]) -> list[Path]:
-    """One line per measured generator: its target and seeds, and the ratios. No file where there is none."""
-    lines = []
-    for found in _measures(cells):
-        ratios = {name: "" if (r := found["ratios"][name]) is None else f"{r:.6f}" for name in RATIOS}
-        lines.append(
-            {key: found["about"][key] for key in ("target", "data", "recipe", "seed", "data_seed", "gan_seed")} | ratios
-        )
-    if not lines:
-        return []
-    results.write(path, tuple(lines[0]), lines)
-    return [path]

@@ -11,8 +11,9 @@ import torch
 
 from gan.translate import translate
 from pipelines.styling import redrawn, trained_generator
-from reid_da import distributed, style_features, style_measures
+from reid_da import distributed, sampling, style_features, style_measures
 from reid_da.augment import normalise
+from reid_da.camera_gap import cropped_and_mirrored, feature_gap
 from reid_da.distributions import frechet_distance, kernel_distance
 from reid_da.images import ImageStore
 from reid_da.retrieval import embed
@@ -63,16 +64,37 @@ def of_images(seen: Seen, cameras: np.ndarray) -> dict:
 
 
 @torch.inference_mode()
-def of_truth(seen: Seen, store: ImageStore, rows: np.ndarray, draw: dict, judge) -> dict:
-    """Against what the other cameras would really have shown: only a drawn world can tell."""
+def look_at_truth(store: ImageStore, rows: np.ndarray, draw: dict, judge) -> np.ndarray:
+    """(N, K, D) features of what the cameras would really have shown: only a drawn world can tell."""
     true = []
     for row in rows:
         inputs = normalise(torch.from_numpy(redrawn(draw, store, row)).to(distributed.device()))
         true.append(judge.embed(inputs).float().cpu().numpy())
-    reached, distances, ratio = style_features.truth_measure(
-        seen.features[:, 0], seen.features[:, 1:], np.stack(true), store.camera_labels[rows]
-    )
+    return np.stack(true)
+
+
+def of_truth(seen: Seen, true: np.ndarray, cameras: np.ndarray) -> dict:
+    reached, distances, ratio = style_features.truth_measure(seen.features[:, 0], seen.features[:, 1:], true, cameras)
     return {"truth": reached, "truth_distance": distances, "ratio/truth": ratio}
+
+
+@torch.inference_mode()
+def of_gap(seen: Seen, store: ImageStore, rows: np.ndarray, true: np.ndarray | None, judge, seed: int) -> dict:
+    """HHL's premise: how far the other cameras' styles lie from an image, against a crop and a mirror; and how far the truth.
+
+    The crops are a pure function of the seed and of the place among the rows.
+    """
+    copies = []
+    for start in range(0, len(rows), CHUNK):
+        fields = store.take(rows[start : start + CHUNK])
+        both = cropped_and_mirrored(fields["images"], fields["sizes"], sampling.draws(seed, start))
+        embedded = [judge.embed(inputs.to(distributed.device())).float().cpu().numpy() for inputs in both]
+        copies.append(np.stack(embedded, axis=1))
+    real, copies = seen.features[:, 0], np.concatenate(copies)
+    other = store.camera_labels[rows, None] != np.arange(store.num_cameras)
+    gap = {name: feature_gap(real, copies[:, [which]]) for which, name in enumerate(("crop", "flip"))}
+    gap["style"] = feature_gap(real, seen.features[:, 1:], other)
+    return {"gap": gap | ({} if true is None else {"truth": feature_gap(real, true, other)})}
 
 
 @torch.inference_mode()

@@ -66,7 +66,8 @@ def of_methods(results: dict[str, dict]) -> dict[str, float]:
 def numbers(result: dict) -> dict[str, float]:
     """A result.json as metrics. A method's: the target's under their own names, the source's as source/mAP; measures': ratios."""
     found = {f"ratio/{name}": value for name, value in result.get("ratios", {}).items() if value is not None}
-    found |= {f"truth_distance/{name}": value for name, value in result.get("truth_distance", {}).items()}
+    for block in ("truth_distance", "gap"):
+        found |= {f"{block}/{name}": value for name, value in result.get(block, {}).items() if value is not None}
     found |= {name: result[name] for name in ("cosine_chance", "identity_real", "rank1_real") if name in result}
     for role, prefix in (("target", ""), ("source", "source/")):
         values = result.get(role, {})

@@ -40,7 +40,8 @@ def measure(job: dict) -> None:
     with their styles. Settings: method (a Baseline and its training), backbone, seed, images and, where the target is drawn, draw.
     Inputs: target, styles, judge, a source-only model, and, where one made the styles, generator.
     result.json: cameras (names), images (how many), ratios (see RATIOS; null: cannot be told) and what pipelines/judging.py gives:
-    matrices K x K, own camera in rows, null where there are no images, and numbers; notes say what could not be told and why.
+    matrices K x K, own camera in rows, null where there are no images, and numbers (gap: the camera gap); notes say what could
+    not be told and why.
     """
     with cache.writing(job):
         if not Path(job["folder"]).is_dir():
@@ -92,8 +93,10 @@ def _measure(job: dict) -> dict:
     judge = trained_method(inputs["judge"]).to(distributed.device()).eval()
     seen = judging.look(store, rows, np.load(inputs["styles"] / "styled.npy", mmap_mode="r"), classifier, judge)
     result = judging.of_images(seen, store.camera_labels[rows])
-    if "draw" in settings:
-        result |= judging.of_truth(seen, store, rows, settings["draw"], judge)
+    true = judging.look_at_truth(store, rows, settings["draw"], judge) if "draw" in settings else None
+    if true is not None:
+        result |= judging.of_truth(seen, true, store.camera_labels[rows])
+    result |= judging.of_gap(seen, store, rows, true, judge, settings["seed"])
     result |= judging.of_persons(inputs, store, judge, settings["images"])
     ratios = {name: result.pop(f"ratio/{name}", None) for name in RATIOS}
     return {"cameras": store.camera_names, "images": len(rows), "ratios": ratios, **result}

@@ -6,7 +6,7 @@ python pipelines/reproduce.py grid=controls seeds=[1,2,3] vary=[seed,data.seed] 
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,14 @@ from pipelines import command, options
 
 def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     """Plan all cells, make what is missing, and show it."""
-    from pipelines import cluster, files, grids, results, stages  # slow to import (torch): Ctrl-C is heeded before
+    from pipelines import (
+        cluster,
+        files,
+        grid_views,
+        grids,
+        results,
+        stages,
+    )  # slow to import (torch): Ctrl-C is heeded before
     from pipelines.progress import Screen
 
     grids.check(own)
@@ -23,7 +30,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         cells, left_out = grids.cells(own, compose, options.changed, launch.num_workers)
         settings = cells[0].settings
         shown = {line: None for cell in cells for line in results.banner(cell.settings, cell.graph).splitlines()}
-        print("\n".join([*shown, grids.headline(own, cells)]), flush=True)
+        print("\n".join([*shown, grid_views.headline(own, cells)]), flush=True)
         for name in left_out:
             print(f"row {name} is left out: only drawn data tell its truth")
         from pipelines import figures
@@ -39,36 +46,41 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             with track.alone():
                 path = work_dir / f"{own['grid']['name']}-{track.key}.csv"
                 ids = track.run_ids()
-                grids.write_csv(path, cells, ids)
-                measured = grids.write_measures(path.with_name(f"{path.stem}-styles.csv"), cells)
+                grid_views.write_csv(path, own, cells, ids)
+                measured = grid_views.write_measures(path.with_name(f"{path.stem}-styles.csv"), cells)
                 rows = results.write_csv(work_dir, ids)
                 text = path.with_suffix(".txt")
-                files.write_whole(text, io.BytesIO(f"{grids.table(own, cells)}\n".encode()))
-                bars = (grids.headline(own, cells), grids.labels(own), grids.scores(cells, "mAP"))
-                pictures = figures.of_grid(cells, bars, work_dir, path.stem)
-                track.finish(
-                    grids.numbers(cells), pictures, [path, text, rows, *measured], text.read_text(), whole=not left
-                )
+                files.write_whole(text, io.BytesIO(f"{grid_views.table(own, cells)}\n".encode()))
+                pictures = figures.of_grid(cells, grid_views.bars(own, cells), work_dir, path.stem)
+                numbers, tables = grid_views.numbers(own, cells), [path, text, rows, *measured]
+                track.finish(numbers, pictures, tables, text.read_text(), whole=not left)
     print(text.read_text(), end="")
     print(f"{path}; pictures in {work_dir / 'figures'}")
     if left:
-        print(f"max_minutes={own['max_minutes']} left {len(left)} of them, the same command goes on: {'; '.join(left)}")
+        names = "; ".join(f"{title}: {', '.join(cell.row for cell in group)}" for title, group in _groups(left).items())
+        print(f"max_minutes={own['max_minutes']} left {len(left)} of {len(cells)}, the same command goes on: {names}")
     print(f"to browse: {track.store.how_to_browse()}")
 
 
-def _make(own: dict, cells: list, settings: dict, launch, track) -> list[str]:
-    """Make the cells, all rows of a direction and seed together, and name those that max_minutes leaves."""
+def _make(own: dict, cells: list, settings: dict, launch, track) -> list:
+    """Make the cells; those that max_minutes leaves.
+
+    Without a limit all rows of a direction and seed go together, which share launches; with one each goes alone, so that it can
+    end between any two. What they share is made once either way.
+    """
     from pipelines import stages
 
     began, longest, ended, left = time.monotonic(), 0.0, set(), []
-    work_dir, groups = Path(settings["work_dir"]).absolute(), list(_groups(cells))
-    for number, (title, group) in enumerate(groups, start=1):
+    work_dir, limit = Path(settings["work_dir"]).absolute(), own["max_minutes"]
+    groups = _groups(cells)
+    if limit:
+        groups = {f"{title}: {cell.row}": [cell] for title, group in groups.items() for cell in group}
+    for number, (title, group) in enumerate(groups.items(), start=1):
         start = time.monotonic()
-        wanted = [stage for cell in group for stage in cell.graph]
-        fresh = {stage.hash: stage for stage in wanted if stage.hash not in ended}
+        fresh = {stage.hash: stage for cell in group for stage in cell.graph if stage.hash not in ended}
         made = all(stage.finished(work_dir) for stage in fresh.values())
-        if own["max_minutes"] and not made and longest and start - began + longest > 60 * own["max_minutes"]:
-            left.append(title)
+        if limit and not made and longest and start - began + longest > 60 * limit:
+            left += group
             continue
         track.say(f"{title} ({number} of {len(groups)})")
         stages.make(list(fresh.values()), settings, launch, track)
@@ -77,11 +89,12 @@ def _make(own: dict, cells: list, settings: dict, launch, track) -> list[str]:
     return left
 
 
-def _groups(cells: list) -> Iterator[tuple[str, list]]:
-    groups: dict = {}
+def _groups(cells: list) -> dict[str, list]:
+    """Direction and seed -> their cells."""
+    groups: dict[str, list] = {}
     for cell in cells:
         groups.setdefault(f"{cell.direction.replace('-', ' -> ')}, {cell.seed}", []).append(cell)
-    yield from groups.items()
+    return groups
 
 
 INSTEAD = {

@@ -28,6 +28,12 @@ PUBLISHED = {
         "arn": (60.2, 73.9, 79.5, None, 33.4),
     },
 }
+# (source, target) -> mean distance of target images to their copies (HHL's table of the premise), from notes on the paper.
+GAPS = {
+    ("duke", "market"): {"crop": 0.049, "flip": 0.034, "style": 0.485},
+    ("market", "duke"): {"crop": 0.059, "flip": 0.044, "style": 0.614},
+}
+COPIES = {"crop": "cropped", "flip": "flipped", "style": "camera-styled", "truth": "true camera"}
 
 
 def banner(settings: dict, plan: list) -> str:
@@ -107,13 +113,14 @@ def share_of_gain(found: dict[str, dict], bound: dict) -> dict[str, float]:
     return shares
 
 
-def of_styles(measures: list[dict], reached: dict[str, float]) -> str:
-    """Lines below the table: what the styles' measures are, and what share of the possible gain they give. "" without styles."""
+def of_styles(measures: list[dict], reached: dict[str, float], settings: dict) -> str:
+    """Lines below the table: the styles' measures, the camera gap, what share of the possible gain they give. "" without styles."""
     lines = []
     for one in measures:
         told = [f"{text} {one['ratios'][name]:.2f}" for name, text in RATIOS.items() if one["ratios"][name] is not None]
         lines.append("styles of the target (1: as real images, all of the way, or all kept):")
         lines += ["  " + ", ".join(told[start : start + 3]) for start in range(0, len(told), 3)]
+        lines += _camera_gap(one["gap"], settings) if "gap" in one else []
     if reached:
         share = reached.get("share_of_gain/mAP")
         text = f"HHL with true styles: mAP {100 * reached['true_styles/mAP']:.1f}, rank-1 {100 * reached['true_styles/rank1']:.1f}"
@@ -121,6 +128,22 @@ def of_styles(measures: list[dict], reached: dict[str, float]) -> str:
             text + (f"; the generator's reach {100 * share:.0f} % of that gain in mAP" if share is not None else "")
         )
     return "".join(f"\n{line}" for line in lines)
+
+
+def _camera_gap(gap: dict[str, float | None], settings: dict) -> list[str]:
+    """The measured gaps, and the published ones under them: other images, another network, another camera."""
+    theirs = GAPS.get((settings["source"]["name"], settings["target"]["name"]), {})
+    rows = {f"measured: {origin(settings)} data, recipe {settings['recipe']}": gap}
+    rows |= {"published: real sets, second hand, distance not said": theirs} if theirs else {}
+    width = max(map(len, rows))
+    lines = [
+        "camera gap (squared feature distance of a target image to its copy, source-only model):",
+        " " * (width + 2) + "".join(f"{COPIES[name]:>14}" for name in gap),
+    ]
+    for label, values in rows.items():
+        told = ["-" if values.get(name) is None else f"{values[name]:.3f}" for name in gap]
+        lines.append(f"  {label:<{width}}" + "".join(f"{text:>14}" for text in told))
+    return lines
 
 
 def table(results: dict[str, dict], settings: dict, data: str, whole: bool = False) -> str:

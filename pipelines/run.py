@@ -29,13 +29,14 @@ def story(settings: dict) -> None:
             found = stages.run(settings, launch, track, bound)
             with track.alone():
                 path = results.write_csv(work_dir, track.run_ids())
-                pictures = figures.of_pipeline(found, settings, plan, track.key)
+                pictures = figures.of_pipeline(found, settings, plan, track.key, track.say)
                 whole = all(stage.about.get("whole") for stage in plan if stage.name == "data")
                 table = results.table(found, settings, data_stage.origin(settings), whole)
                 plain = (settings["baseline"]["labels"], settings["baseline"]["bn"]) == ("source", "source")
                 shared = {name: result for name, result in found.items() if plain or name != "baseline"}
                 reached = results.share_of_gain(shared, stages.result(bound[-1], settings)) if bound else {}
-                table += results.of_styles([stages.result(s, settings) for s in plan if s.name == "measures"], reached)
+                measures = [stages.result(stage, settings) for stage in plan if stage.name == "measures"]
+                table += results.of_styles(measures, reached, settings)
                 track.finish(logged.of_methods(found) | reached, pictures, [path], table)
     print(table)
     print(f"{path}; pictures in {work_dir / 'figures'}")

@@ -14,15 +14,15 @@ ORDER = [
     {"records", "distances", "sampling"},
     {"distributed", "losses", "reranking", "backbones", "drawing", "datasets", "images"},
     {"augment", "ranking", "checkpoint", "retrieval", "distributions"},
-    {"batches", "methods", "learner", "adabn", "style_measures"},
+    {"batches", "methods", "learner", "adabn", "style_measures", "camera_gap"},
     {"loop", "style_features"},
 ]
 # The files of pipelines that know neither Ray nor MLflow nor Hydra, so that stages.run works without them.
 PLAIN = {
     *("graph", "checks", "stages", "cache", "training", "style_grid", "styling", "shards", "ready", "exporting"),
     *("measuring", "judging", "data_stage"),
-    *("retrieving", "stopping", "files", "build", "results", "grids", "space", "sweeps"),
-    *("figures", "sheets", "charts", "sweep_charts", "logged", "progress"),
+    *("retrieving", "stopping", "files", "build", "results", "grids", "grid_views", "space", "sweeps"),
+    *("figures", "sheets", "charts", "feature_maps", "sweep_charts", "logged", "progress"),
 }
 OWNERS = {
     "ray": {"cluster", "tuning"},

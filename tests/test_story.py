@@ -114,7 +114,7 @@ def test_mlflow_holds_curves_and_figures(local):
         ("styles", "styles"),
         ("measures", "style_measures"),
         ("hhl", "ranked_lists"),
-        ("pipeline", "cmc", "style_measures", "styles"),
+        ("pipeline", "cmc", "style_measures", "styles", "tsne"),
     ):
         paths = sorted(file.path for file in client.list_artifacts(found[stage][0].info.run_id, "figures"))
         assert len(paths) == len(figures) and all(f"/{name}" in p for p, name in zip(paths, figures, strict=True))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import cache, command, grids, options, reproduce
+from pipelines import cache, charts, command, grid_views, grids, options, reproduce
+from pipelines.cache import Stage
 from pipelines.measuring import RATIOS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +26,8 @@ def run(work_dir: Path, *arguments: str) -> subprocess.CompletedProcess:
 def test_a_small_grid(tmp_path):
     rows = ("rows=[chance,source_only,bn_target]", "seeds=[0,1]")
     limited = run(tmp_path, *rows, "max_minutes=0.0001")
-    assert limited.returncode == 0 and "left 3 of them" in limited.stdout, limited.stdout + limited.stderr
+    assert limited.returncode == 0 and "left 11 of 12" in limited.stdout, limited.stdout + limited.stderr
+    assert "market -> duke, 0: source_only, bn_target; duke -> market, 0: chance, source_only" in limited.stdout
     done = run(tmp_path, *rows)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert "left" not in done.stdout and done.stderr.count("data market") == 1, "reused once, not for every cell"
@@ -96,13 +98,28 @@ def test_rows_that_need_the_truth_are_left_out_on_data_from_disk_by_name(world):
     assert [cell.row for cell in cells] == ["source_only"] and left_out == ["redrawn"]
 
 
-def test_every_row_of_every_grid_plans():
-    for path in (Path(options.CONF) / "grid").glob("*.yaml"):
-        own = options.composed("reproduce", [f"grid={path.stem}", "seeds=[0]"])
-        cells, _ = grids.cells(own, options.compose, options.changed, 1)
-        assert len({cell.stage.hash for cell in cells}) == len(cells) == 2 * len(own["grid"]["rows"])
-        named = {name for row, others in own["grid"]["compare"].items() for name in (row, *others)}
-        assert named <= set(own["grid"]["rows"])
+GRIDS = sorted(path.stem for path in (Path(options.CONF) / "grid").glob("*.yaml"))
+TWICE = {"hhl_table2": {"hhl", "hhl_trained"}}  # rows that recipe=quick makes the same training
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_row_of_every_grid_plans(name):
+    own = options.composed("reproduce", [f"grid={name}", "seeds=[0]"])
+    cells, _ = grids.cells(own, options.compose, options.changed, 1)
+    assert len(cells) == 2 * len(own["grid"]["rows"])
+    once = [cell for cell in cells if cell.row not in TWICE.get(name, ())]
+    assert len({cell.stage.hash for cell in once}) == len(once)
+    assert len({cell.stage.hash for cell in cells if cell not in once}) == (2 if name in TWICE else 0)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_grid_compares_its_rows_and_quotes_percent(name):
+    grid = options.composed("reproduce", [f"grid={name}"])["grid"]
+    assert grid["name"] == name
+    assert {row for one, others in grid["compare"].items() for row in (one, *others)} <= set(grid["rows"])
+    quoted = [found for row in grid["rows"].values() for found in row.get("published", {}).items()]
+    assert {direction for direction, _ in quoted} <= {"duke-market", "market-duke"}
+    assert all(set(values) <= {"mAP", "rank1"} and min(values.values()) > 1 for _, values in quoted)
 
 
 def test_styles_are_measured_with_the_cells_that_train_on_them_by_a_judge_that_knows_the_source():
@@ -146,17 +163,147 @@ def test_the_table_says_where_cells_are_missing_and_measures_stand_in_a_csv(tmp_
     for cell in cells[:3]:
         cell.stage.folder(tmp_path).mkdir(parents=True)
         cache.write_json(cell.stage.folder(tmp_path) / "result.json", {"target": metrics, "seconds": 1})
-    lines = grids.table(own | {"given": ["hhl.beta=0.3"]}, cells).splitlines()
+    lines = grid_views.table(own | {"given": ["hhl.beta=0.3"]}, cells).splitlines()
     assert "hhl.beta=0.3" in lines[0]
     assert lines[3].split() == ["source", "only", "50.0", "+-", "0.0", "50.0", "+-", "0.0"]
     assert lines[4].split() == ["HHL", "50.0", "(1)", "50.0", "(1)"]
     path = tmp_path / "styles.csv"
-    assert grids.write_measures(path, cells) == []
+    assert grid_views.write_measures(path, cells) == []
     measured = next(stage for cell in cells for stage in cell.graph if stage.name == "measures")
     measured.folder(tmp_path).mkdir(parents=True)
     ratios = dict.fromkeys(RATIOS) | {"camera": 1.0, "identity": 0.5}
     cache.write_json(measured.folder(tmp_path) / "result.json", {"ratios": ratios})
-    assert grids.write_measures(path, cells) == [path]
+    assert grid_views.write_measures(path, cells) == [path]
     header, line = path.read_text().splitlines()
     assert header.startswith("target,data,recipe,seed,data_seed,gan_seed,camera,original,")
     assert line == "duke,synthetic,quick,0,0,0,1.000000,,,,,,0.500000,,"
+
+
+@pytest.fixture
+def compared(tmp_path):
+    """own settings and cells of a grid with published figures in one direction, all cells finished with the same scores."""
+    own = options.composed("reproduce", ["rows=[source_only,L_T,hhl]", "seeds=[0,1]"]) | {"given": []}
+    rows = own["grid"]["rows"]
+    rows["source_only"]["published"] = {"duke-market": {"rank1": 44.6, "mAP": 20.6}}
+    rows["hhl"]["published"] = {"duke-market": {"rank1": 62.2}}
+    cells, _ = grids.cells(
+        own, lambda more: options.compose([*more, f"work_dir={tmp_path}"]), options.changed, num_workers=1
+    )
+    names = ("rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid")
+    metrics = dict(zip(names, (0.5, 0.6, 0.7, 0.8, 0.4, 0.375), strict=True))
+    for cell in cells:
+        cell.stage.folder(tmp_path).mkdir(parents=True)
+        cache.write_json(cell.stage.folder(tmp_path) / "result.json", {"target": metrics, "seconds": 1})
+    return own, cells
+
+
+def test_published_figures_stand_apart_from_what_was_measured(compared):
+    own, cells = compared
+    lines = grid_views.table(own, cells).splitlines()
+    assert lines[0].startswith("controls: measured on synthetic data, recipe quick; seed in 0, 1;")
+    assert lines[1].startswith("published: on the real sets, ResNet-50 at 256x128; its mAP is by trapezoids")
+    blocks = {line.split("  ")[0]: number for number, line in enumerate(lines) if "PUBLISHED" in line}
+    assert list(blocks) == ["market -> duke", "duke -> market"]
+    head, names, source_only, l_t, hhl = lines[blocks["duke -> market"] :][:5]
+    assert head.split("|")[1].strip() == "MEASURED, synthetic data, recipe quick"
+    assert names.split() == ["mAP", "rank-1", "|", "mAP", "mAP", "trap.", "rank-1"]
+    assert len({line.index("|") for line in (head, names, source_only, l_t, hhl)}) == 1
+    assert source_only.split("|")[0].split() == ["source", "only", "20.6", "44.6"]
+    assert source_only.split("|")[1].split() == "40.0 +- 0.0 37.5 +- 0.0 50.0 +- 0.0".split()
+    assert l_t.split("|")[0].split()[-2:] == ["-", "-"] and hhl.split("|")[0].split() == ["HHL", "-", "62.2"]
+    assert lines[blocks["market -> duke"] + 2].split("|")[0].split() == ["source", "only", "-", "-"]
+    assert lines[-3:][0] == "mAP, differences paired by seed:" and lines[-1].split()[-3:] == ["+0.0", "+-", "0.0"]
+
+
+def test_published_figures_in_the_csv_and_among_the_metrics(compared, tmp_path):
+    own, cells = compared
+    grid_views.write_csv(tmp_path / "grid.csv", own, cells, {})
+    with open(tmp_path / "grid.csv", newline="") as file:
+        found = {(row["source"], row["row"], row["seed"]): row for row in csv.DictReader(file)}
+    columns = [[row[f"published_{name}"] for name in ("mAP", "rank1")] for row in found.values()]
+    assert len(found) == 12 and columns.count(["", ""]) == 8
+    for seed in "01":
+        row = found["duke", "source_only", seed]
+        assert (float(row["published_mAP"]), float(row["published_rank1"])) == (0.206, 0.446)
+        assert float(row["mAP_trapezoid"]) == 0.375
+        assert [found["duke", "hhl", seed][f"published_{name}"] for name in ("mAP", "rank1")] == ["", "0.6220"]
+    numbers = grid_views.numbers(own, cells)
+    assert numbers["duke-market/source_only/published_mAP"] == pytest.approx(0.206)
+    assert numbers["duke-market/source_only/mAP_trapezoid"] == 0.375 and numbers["duke-market/hhl/mAP"] == 0.4
+    assert len([name for name in numbers if "published" in name]) == 3
+
+
+def test_published_figures_are_diamonds_beside_bars_by_trapezoids(compared):
+    figure = charts.controls(*grid_views.bars(*compared))
+    without, axis = figure.axes
+    (diamonds,) = [line for line in axis.lines if line.get_marker() == "D"]
+    assert diamonds.get_xydata().tolist() == [[pytest.approx(20.6), 2]] and diamonds.get_markerfacecolor() == "white"
+    assert not [line for line in without.lines if line.get_marker() == "D" and len(line.get_xdata())]
+    assert axis.patches[0].get_width() == pytest.approx(37.5) and "by trapezoids" in axis.get_xlabel()
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told == ["measured: synthetic data, recipe quick", "published: the real sets, ResNet-50 at 256x128"]
+
+
+def test_a_grid_without_published_figures_is_shown_as_ever(compared, tmp_path):
+    own, cells = compared
+    for row in own["grid"]["rows"].values():
+        row.pop("published", None)
+    lines = grid_views.table(own, cells).splitlines()
+    assert lines[0].startswith("controls: synthetic data, recipe quick") and not [x for x in lines if "|" in x]
+    assert lines[1].split() == ["market", "->", "duke", "duke", "->", "market"]
+    grid_views.write_csv(tmp_path / "grid.csv", own, cells, {})
+    assert (tmp_path / "grid.csv").read_text().splitlines()[0].endswith("mlflow_run_id")
+    assert not [name for name in grid_views.numbers(own, cells) if "published" in name or "trapezoid" in name]
+    figure = charts.controls(*grid_views.bars(own, cells))
+    assert figure.legends == [] and figure.axes[0].get_xlabel() == "mAP on the target (%)"
+
+
+class Clock:
+    """Time that passes as stages are made, and no other way: 60 s for the data, 10 s for a method."""
+
+    def __init__(self, work_dir: Path):
+        self.now, self.work_dir, self.launches = 0.0, work_dir, []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def make(self, wanted: list[Stage], settings, launch, track) -> None:
+        missing = [stage for stage in wanted if not stage.finished(self.work_dir)]
+        self.launches.append([stage.label for stage in missing])
+        for stage in missing:
+            self.now += {"data": 60}.get(stage.name, 10)
+            stage.folder(self.work_dir).mkdir(parents=True)
+
+    def say(self, line: str) -> None:
+        pass
+
+
+@pytest.fixture
+def timed(monkeypatch, tmp_path):
+    """timed(max_minutes): what reproduce makes launch by launch, and what it leaves, in one work_dir."""
+    rows = ["rows=[chance,source_only,bn_target]", "seeds=[0]", "directions=[market-duke]"]
+    own = options.composed("reproduce", rows) | {"given": []}
+    cells, _ = grids.cells(own, lambda more: options.compose([*more, f"work_dir={tmp_path}"]), options.changed, 1)
+
+    def run(max_minutes: float | None) -> tuple[list, list]:
+        clock = Clock(tmp_path)
+        monkeypatch.setattr("pipelines.reproduce.time", clock)
+        monkeypatch.setattr("pipelines.stages.make", clock.make)
+        left = reproduce._make(own | {"max_minutes": max_minutes}, cells, {"work_dir": tmp_path}, None, clock)
+        return clock.launches, [cell.row for cell in left]
+
+    return run
+
+
+def test_a_limit_ends_between_rows_and_the_same_command_goes_on(timed):
+    """The first cell takes 130 s with the data, and that is what each is expected to take; the second 20 s, the third 10 s."""
+    first = ["data market", "data duke", "chance"]
+    assert timed(1) == ([first], ["source_only", "bn_target"])
+    assert timed(0.1) == ([[], ["pretrain", "baseline"]], ["bn_target"])
+    assert timed(0.1) == ([[], [], ["baseline"]], [])
+    assert timed(0.1) == ([[], [], []], [])
+
+
+def test_without_a_limit_rows_of_a_direction_and_seed_are_launched_together(timed):
+    (launch,), left = timed(None)
+    assert launch == ["data market", "data duke", "chance", "pretrain", "baseline", "baseline"] and left == []

@@ -1,4 +1,4 @@
-"""The commit that MLflow is told, against what git says of the same checkout."""
+"""What MLflow is told: the commit, against what git says of the same checkout; a stage's numbers."""
 
 import subprocess
 
@@ -32,3 +32,8 @@ def test_commit_in_every_kind_of_checkout(tmp_path):
     git(repository, "checkout", "-q", "--detach")
     logged.commit.cache_clear()
     assert logged.commit(repository) == {TAG: first}
+
+
+def test_measures_are_numbers_as_far_as_they_can_be_told():
+    found = {"ratios": {"camera": 0.9, "truth": None}, "gap": {"crop": 0.05, "style": 0.4}, "truth": [[1.0]]}
+    assert logged.numbers(found) == {"ratio/camera": 0.9, "gap/crop": 0.05, "gap/style": 0.4}

@@ -80,6 +80,8 @@ def test_what_it_leaves(measured):
     assert set(result["ratios"]) == set(measuring.RATIOS)
     assert result["ratios"]["colour"] > 0.2, "the generator starts from measured colours"
     assert result["truth_distance"]["styled"] < result["truth_distance"]["chance"]
+    assert list(result["gap"]) == ["crop", "flip", "style", "truth"]
+    assert all(0 < gap < 4 for gap in result["gap"].values()) and result["gap"]["flip"] < result["gap"]["truth"]
     assert sorted(path.name for path in measured.iterdir()) == ["metrics.jsonl", "result.json", "stage.json"]
 
 
@@ -185,7 +187,8 @@ def test_a_target_of_few_images_is_measured_with_two_threads(made, tmp_path):
         }
     )
     torch.set_num_threads(1)
-    assert json.loads((tmp_path / "whole" / "result.json").read_text())["images"] == 8
+    result = json.loads((tmp_path / "whole" / "result.json").read_text())
+    assert result["images"] == 8 and list(result["gap"]) == ["crop", "flip", "style"], "nobody can tell the truth"
 
 
 def test_the_matrices_are_drawn(measured):

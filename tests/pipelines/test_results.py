@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from pipelines import results
+from pipelines import options, results
 from pipelines.measuring import RATIOS
 
 METRICS = {"rank1": 0.5, "rank5": 0.6, "rank10": 0.7, "rank20": 0.8, "mAP": 0.4, "mAP_trapezoid": 0.375}
@@ -52,6 +52,10 @@ def test_published_figures_stand_beside_real_data_only():
     assert "published" not in results.table(found, settings("market", "duke"), "disk", whole=False), "a part of a set"
 
 
+def composed() -> dict:
+    return options.compose(["source=market", "target=duke"])
+
+
 def method(mAP: float, rank1: float) -> dict:
     return {"target": {"mAP": mAP, "rank1": rank1}}
 
@@ -62,20 +66,34 @@ def test_the_share_of_the_possible_gain_and_what_is_told_of_it():
     assert shares == pytest.approx(
         {"true_styles/mAP": 0.4, "true_styles/rank1": 0.5, "share_of_gain/mAP": 0.75, "share_of_gain/rank1": 1.5}
     )
-    text = results.of_styles([], shares)
+    text = results.of_styles([], shares, composed())
     assert text == "\nHHL with true styles: mAP 40.0, rank-1 50.0; the generator's reach 75 % of that gain in mAP"
     alone = {"true_styles/mAP": 0.4, "true_styles/rank1": 0.5}
     assert results.share_of_gain({"hhl": found["hhl"]}, bound) == alone, "without a baseline there is no gain"
     assert results.share_of_gain(found | {"baseline": method(0.39, 0.49)}, bound) == alone, (
         "a gain of one point is noise"
     )
-    assert "gain" not in results.of_styles([], alone)
+    assert "gain" not in results.of_styles([], alone, composed())
 
 
 def test_measures_are_told_as_far_as_they_are_known():
     ratios = dict.fromkeys(RATIOS) | {"camera": 0.971, "kid": 0.5, "truth": 0.3, "colour": 0.8}
-    assert results.of_styles([{"ratios": ratios}], {}).splitlines()[1:] == [
+    assert results.of_styles([{"ratios": ratios}], {}, composed()).splitlines()[1:] == [
         "styles of the target (1: as real images, all of the way, or all kept):",
         "  taken for the wanted camera 0.97, colours moved 0.80, distance closed (KID) 0.50",
         "  way to the true image 0.30",
     ]
+
+
+def test_the_camera_gap_stands_beside_the_published_one_under_its_own_name():
+    one = {"ratios": dict.fromkeys(RATIOS), "gap": {"crop": 0.0512, "flip": 0.03, "style": 0.4, "truth": None}}
+    head, columns, measured, published = results.of_styles([one], {}, composed()).splitlines()[2:]
+    assert head.startswith("camera gap (squared feature distance")
+    assert columns.split() == ["cropped", "flipped", "camera-styled", "true", "camera"]
+    assert measured.split()[1:] == ["synthetic", "data,", "recipe", "quick", "0.051", "0.030", "0.400", "-"]
+    assert published.strip().startswith("published: real sets")
+    assert published.split()[-4:] == "0.059 0.044 0.614 -".split()
+    assert len(measured) == len(published) == len(columns)
+    elsewhere = composed()
+    elsewhere["target"]["name"] = "another"
+    assert "published" not in results.of_styles([one], {}, elsewhere)
