@@ -23,6 +23,12 @@ def normalise(images: torch.Tensor, mean=IMAGENET_MEAN, std=IMAGENET_STD) -> tor
     return _scale(images.permute(0, 3, 1, 2).float(), mean, std)
 
 
+def signed(images: torch.Tensor) -> torch.Tensor:
+    """Undo `normalise`: (B, 3, H, W) ImageNet-normalised float -> values in [-1, 1], as decoders of images give them."""
+    mean, std = (images.new_tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (images * std + mean) * 2 - 1
+
+
 def random_area_crop(
     images: torch.Tensor,
     sizes: torch.Tensor,

@@ -10,13 +10,22 @@ class Backbone(nn.Module):
     """A trunk in two parts: lower (stem to layer3) and layer4.
 
     forward: (B, 3, H, W) ImageNet-normalised float -> (B, num_features, h, w).
-    lower_features: channels after `lower`; stride: spatial stride of layer4.
+    lower_features: channels after `lower`; stride: spatial stride of layer4; total_stride: of the whole trunk.
     """
 
-    def __init__(self, lower: nn.Module, layer4: nn.Module, lower_features: int, num_features: int, stride: int):
+    def __init__(
+        self,
+        lower: nn.Module,
+        layer4: nn.Module,
+        lower_features: int,
+        num_features: int,
+        stride: int,
+        total_stride: int,
+    ):
         super().__init__()
         self.lower, self.layer4 = lower, layer4
-        self.lower_features, self.num_features, self.stride = lower_features, num_features, stride
+        self.lower_features, self.num_features = lower_features, num_features
+        self.stride, self.total_stride = stride, total_stride
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.layer4(self.lower(images))
@@ -52,7 +61,7 @@ def resnet50(weights: str | None = "imagenet", last_stride: int = 2) -> Backbone
     for strided in (net.layer4[0].conv2, net.layer4[0].downsample[0]):
         strided.stride = (last_stride, last_stride)
     lower = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3)
-    return Backbone(lower, net.layer4, 1024, 2048, last_stride)
+    return Backbone(lower, net.layer4, 1024, 2048, last_stride, 16 * last_stride)
 
 
 def narrow_resnet(width: int = 16) -> Backbone:
@@ -67,7 +76,7 @@ def narrow_resnet(width: int = 16) -> Backbone:
 
     stem = [nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
     lower = nn.Sequential(*stem, block(width, width, 1), block(width, 2 * width, 2), block(2 * width, 4 * width, 2))
-    net = Backbone(lower, block(4 * width, 8 * width, 1), 4 * width, 8 * width, 1)
+    net = Backbone(lower, block(4 * width, 8 * width, 1), 4 * width, 8 * width, 1, 8)
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

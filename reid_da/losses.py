@@ -92,6 +92,42 @@ def reconstruction(prediction: Tensor, target: Tensor) -> Tensor:
     return (at_least_float32(prediction) - at_least_float32(target.detach())).square().mean()
 
 
+def image_reconstruction(prediction: Tensor, image: Tensor) -> Tensor:
+    """L1 error of a reconstructed image (ARN's L_rec in the released code): mean over pixels of sum over channels |y - x|.
+
+    So it is 3 times the mean absolute error of a colour image; it lies in [0, 6] for values in [-1, 1].
+
+    Args: prediction and image, (B, C, H, W) float. Returns a scalar. Raises ValueError if the shapes differ.
+    """
+    if prediction.shape != image.shape:
+        raise ValueError(
+            f"found a decoded image of {tuple(prediction.shape)} for one of {tuple(image.shape)}, expected equal shapes: "
+            "height and width must be multiples of the trunk's stride"
+        )
+    return (at_least_float32(prediction) - at_least_float32(image.detach())).abs().sum(1).mean()
+
+
+def mmd(a: Tensor, b: Tensor, sigmas: tuple[float, ...] = (1.0, 2.0, 10.0)) -> Tensor:
+    """Maximum mean discrepancy of two sets of rows (Gretton et al. 2012), the term that ARN's released code adds.
+
+        MMD = sqrt(max(0, mean_ij k(a_i, a_j) + mean_ij k(b_i, b_j) - 2 mean_ij k(a_i, b_j)) + 1e-12)
+        k(x, y) = sum over sigma of exp(-|x - y|^2 / (2 sigma^2))
+
+    The biased estimate: i = j counts. sigma is, as in that code, the deviation of a Gaussian in the features' own units,
+    whatever their dimension: rows much farther apart than the largest sigma all look equally far, and have no gradient.
+
+    Args: a (N, D) and b (M, D), float. Returns a scalar in [0, sqrt(2 len(sigmas))]. Raises ValueError for other shapes.
+    Differs from the authors' code: 1e-12 under the root keeps the gradient finite where a and b are alike; N and M may
+    differ.
+    """
+
+    def kernel(x: Tensor, y: Tensor) -> Tensor:
+        squared = squared_euclidean(x, y)
+        return sum(torch.exp(-squared / (2 * sigma**2)) for sigma in sigmas).mean()
+
+    return (F.relu(kernel(a, a) + kernel(b, b) - 2 * kernel(a, b)) + MIN_SQUARED).sqrt()
+
+
 def difference(shared: Tensor, private: Tensor) -> Tensor:
     """Soft orthogonality of shared and private features (ARN's L_diff for one domain): ||C^T P||_F^2 / D^2 >= 0.
 

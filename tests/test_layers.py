@@ -12,7 +12,7 @@ FILES = sorted(p for folder in ("reid_da", "gan", "pipelines") for p in (ROOT / 
 # What a file of reid_da may import of reid_da: those before it in this order, never one after it.
 ORDER = [
     {"records", "distances", "sampling"},
-    {"distributed", "losses", "reranking", "backbones", "drawing", "datasets", "images"},
+    {"distributed", "losses", "reranking", "backbones", "coders", "drawing", "datasets", "images"},
     {"augment", "ranking", "checkpoint", "retrieval", "distributions"},
     {"batches", "methods", "learner", "adabn", "style_measures", "camera_gap"},
     {"loop", "style_features"},

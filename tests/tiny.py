@@ -43,6 +43,13 @@ METHODS = {
     ),
     "arn": (ARN, ARN_SIZES),
     "arn_source": (ARN, ARN_SIZES | {"target_terms": False}),
+    "arn_rec": (ARN, ARN_SIZES | {"identity_terms": False, "private": False, "freeze_shared": True}),
+    "arn_rec_private": (ARN, ARN_SIZES | {"identity_terms": False}),
+    "arn_identity": (ARN, ARN_SIZES | {"private": False}),
+    "arn_frozen": (ARN, ARN_SIZES | {"freeze_shared": True}),
+    "arn_fcn": (ARN, ARN_SIZES | {"encoder": "fcn", "map_size": (4, 2), "fcn_width": 16}),
+    "arn_image": (ARN, ARN_SIZES | {"decoder": "image"}),
+    "arn_mmd": (ARN, ARN_SIZES | {"weight_mmd": 0.5, "label_smoothing": 0.1, "bn_neck": True}),
 }
 
 

@@ -6,54 +6,46 @@ x = E_I(image)                       shared lower layers
 c = E_C(x)                           what the domains share: classified, compared, used at test time
 p = E_S(x) source, E_T(x) target     what is private to a domain
 L_rec  = |x - D_C(c + p)|^2, source and target; L_diff = |C^T P|_F^2, source and target; target labels are never used.
+
+Its paper's ablations leave out the identity terms (L_class, L_ctrs) or the private encoders, or both. Options add what the
+released code has beside the paper: a decoder to the image, and an MMD term between the domains.
 """
 
 import copy
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from reid_da import distributed
+from reid_da.augment import signed
 from reid_da.backbones import Backbone, pool
+from reid_da.coders import FCNDecoder, FCNEncoder, FeatureDecoder, ImageDecoder
 from reid_da.images import ImageStore
-from reid_da.losses import contrastive, difference, difference_weight, reconstruction
+from reid_da.losses import contrastive, difference, difference_weight, image_reconstruction, mmd, reconstruction
+from reid_da.methods.arn_options import check
 from reid_da.methods.baseline import dropout
-from reid_da.sampling import PK, Shuffled
-
-
-class Decoder(nn.Module):
-    """D_C: from c + p back to x, at the level of features: up by layer4's stride, then two 3x3 convolutions."""
-
-    def __init__(self, num_features: int, lower_features: int, stride: int):
-        super().__init__()
-        up = (
-            nn.ConvTranspose2d(num_features, lower_features, 4, 2, 1)
-            if stride == 2
-            else nn.Conv2d(num_features, lower_features, 3, 1, 1)
-        )
-        self.layers = nn.Sequential(
-            up,
-            nn.BatchNorm2d(lower_features),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(lower_features, lower_features, 3, 1, 1),
-            nn.BatchNorm2d(lower_features),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(lower_features, lower_features, 3, 1, 1),
-        )
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return self.layers(maps)
+from reid_da.sampling import PK, Draw, Shuffled
 
 
 class ARN(nn.Module):
-    """Encoders are copies of the trunk's layer4; the decoder's target carries no gradient.
+    """Encoders are copies of the trunk's layer4, or three FCN layers on top of it; the decoder's target carries no gradient.
 
     Args:
         persons, images_per_person: the source batch, P x K, so that L_ctrs has positive pairs.
         target_batch: target images a step. weight_ctrs, weight_rec, weight_diff: alpha, beta, gamma; gamma is the paper's, for
             16 rows of 2048 features, and is scaled to the sizes at hand (losses.difference_weight).
         margin: of L_ctrs. target_terms: false drops the target's stream, and with it its share of L_rec and L_diff.
+        identity_terms: false drops L_class and L_ctrs; the classifier stays, untrained.
+        private: false drops E_S, E_T and L_diff; the decoder takes c alone.
+        freeze_shared: E_I stays as it started, its BatchNorm's statistics included (also where bn=target re-estimates others).
+        encoder: "layer4", or "fcn" on maps of map_size, its inner layers fcn_width wide; then E_I is the whole trunk, and
+            `dropout` also follows those layers.
+        decoder: "feature", back to x, or "image", to the augmented image; L_rec is then an L1 error.
+        weight_mmd: of the MMD between the domains' pooled c; 0 leaves it out.
+        label_smoothing: of L_class. bn_neck: a BatchNorm without bias between the pooled c and the classifier; L_ctrs sees
+            what comes before it, and what comes after is used at test time (Luo et al. 2019, "Bag of Tricks").
     """
 
     def __init__(
@@ -67,29 +59,53 @@ class ARN(nn.Module):
         weight_ctrs: float = 0.01,
         weight_rec: float = 2.0,
         weight_diff: float = 1500.0,
+        weight_mmd: float = 0.0,
         margin: float = 2.0,
         dropout: float = 0.5,
         target_terms: bool = True,
+        identity_terms: bool = True,
+        private: bool = True,
+        freeze_shared: bool = False,
+        encoder: str = "layer4",
+        map_size: tuple[int, int] = (8, 4),
+        fcn_width: int = 512,
+        decoder: str = "feature",
+        label_smoothing: float = 0.0,
+        bn_neck: bool = False,
     ):
         super().__init__()
-        size, lower = backbone.num_features, backbone.lower_features
-        self.encoder_shared_lower = backbone.lower  # E_I
-        self.encoder_common = backbone.layer4  # E_C
-        self.encoder_source = copy.deepcopy(backbone.layer4)  # E_S
-        self.encoder_target = copy.deepcopy(backbone.layer4) if target_terms else None  # E_T
-        self.decoder = Decoder(size, lower, backbone.stride)  # D_C
+        check(**locals())  # which passes over names that are no options
+        size, fcn = backbone.num_features, (backbone.num_features, fcn_width, map_size) if encoder == "fcn" else None
+        new = partial(FCNEncoder, *fcn) if fcn else partial(copy.deepcopy, backbone.layer4)
+        self.encoder_shared_lower = backbone if fcn else backbone.lower  # E_I
+        self.encoder_common = new()  # E_C
+        self.encoder_source = new() if private else None  # E_S
+        self.encoder_target = new() if private and target_terms else None  # E_T
+        if decoder == "image":  # D_C
+            self.decoder = ImageDecoder(size, backbone.total_stride)
+        else:
+            self.decoder = FCNDecoder(*fcn) if fcn else FeatureDecoder(size, backbone.lower_features, backbone.stride)
         self.classifier = nn.Linear(size, num_persons)  # C_S
         nn.init.normal_(self.classifier.weight, std=0.001)
         nn.init.zeros_(self.classifier.bias)
+        self.neck = nn.BatchNorm1d(size) if bn_neck else nn.Identity()
+        self.encoder_shared_lower.requires_grad_(not freeze_shared)
+        self.classifier.requires_grad_(identity_terms)
+        if bn_neck:
+            self.neck.bias.requires_grad_(False)
         self.persons, self.images_per_person, self.target_batch = persons, images_per_person, target_batch
-        self.margin, self.dropout, self.target_terms = margin, dropout, target_terms
-        self.weights = {"loss/ctrs": weight_ctrs}
+        self.margin, self.dropout, self.label_smoothing = margin, dropout, label_smoothing
+        self.target_terms, self.identity_terms = target_terms, identity_terms
+        self.private, self.freeze_shared = private, freeze_shared
+        self.weights = {"loss/ctrs": weight_ctrs} | ({"loss/mmd": weight_mmd} if weight_mmd else {})
         for domain, rows in (("source", persons * images_per_person), ("target", target_batch)):
             self.weights[f"loss/rec_{domain}"] = weight_rec
             self.weights[f"loss/diff_{domain}"] = difference_weight(weight_diff, rows, size)
 
     @staticmethod
     def inputs(target_terms: bool = True, **options) -> tuple[str, ...]:
+        """As Baseline.inputs. Raises ValueError for options out of range and for those that contradict each other."""
+        check(target_terms=target_terms, **options)
         return ("target",) if target_terms else ()
 
     def streams(self, source: ImageStore, seed: int, target: ImageStore | None = None) -> dict[str, tuple]:
@@ -99,44 +115,82 @@ class ARN(nn.Module):
             streams["target"] = (target, Shuffled(len(target), self.target_batch, seed=seed, name="target"))
         return streams
 
+    def train(self, mode: bool = True):
+        """As nn.Module.train; a frozen E_I stays in evaluation mode, so that its running statistics stay, too."""
+        super().train(mode)
+        if self.freeze_shared:
+            self.encoder_shared_lower.eval()
+        return self
+
+    def _encoders(self) -> list[nn.Module]:
+        encoders = (self.encoder_common, self.encoder_source, self.encoder_target)
+        return [encoder for encoder in encoders if encoder is not None]
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """shared: E_I. encoders: E_C, E_S, E_T, D_C. classifier: C_S (the paper's three learning rates)."""
-        encoders = [
-            m for m in (self.encoder_common, self.encoder_source, self.encoder_target, self.decoder) if m is not None
-        ]
-        return {
-            "shared": list(self.encoder_shared_lower.parameters()),
-            "encoders": [p for module in encoders for p in module.parameters()],
-            "classifier": list(self.classifier.parameters()),
+        """shared: E_I. encoders: E_C, E_S, E_T, D_C. classifier: C_S and its neck (the paper's three learning rates)."""
+        groups = {
+            "shared": [self.encoder_shared_lower],
+            "encoders": [*self._encoders(), self.decoder],
+            "classifier": [self.classifier, self.neck],
         }
+        return {name: [p for module in modules for p in module.parameters()] for name, modules in groups.items()}
 
     def start_from(self, baseline: dict[str, torch.Tensor]) -> None:
-        """Take over a trained baseline's trunk: E_I from its lower part, each encoder from its layer4."""
+        """Take over a trained baseline's trunk: E_I from its lower part, encoders from its layer4; with FCN layers E_I from all."""
 
         def part(prefix: str) -> dict[str, torch.Tensor]:
             return {k.removeprefix(prefix): v for k, v in baseline.items() if k.startswith(prefix)}
 
+        if isinstance(self.encoder_common, FCNEncoder):
+            self.encoder_shared_lower.load_state_dict(part("backbone."))
+            return
         self.encoder_shared_lower.load_state_dict(part("backbone.lower."))
-        for encoder in (self.encoder_common, self.encoder_source, self.encoder_target):
-            if encoder is not None:
-                encoder.load_state_dict(part("backbone.layer4."))
+        for encoder in self._encoders():
+            encoder.load_state_dict(part("backbone.layer4."))
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) -> (B, D) L2-normalised pooled E_C(E_I(image))."""
-        return F.normalize(pool(self.encoder_common(self.encoder_shared_lower(images))))
+        """(B, 3, H, W) -> (B, D) L2-normalised pooled E_C(E_I(image)), after the neck if there is one."""
+        return F.normalize(self.neck(pool(self.encoder_common(self.encoder_shared_lower(images)))))
+
+    def _encode(self, name: str, domain: str, x: torch.Tensor, draw: Draw) -> torch.Tensor:
+        """The code of x, of this domain, by the encoder of that name. (B, C, h, w) -> (B, D, h', w')."""
+        encoder = getattr(self, f"encoder_{name}")
+        if not isinstance(encoder, FCNEncoder):
+            return encoder(x)
+        return encoder(x, lambda rows, layer: dropout(rows, self.dropout, draw, f"{domain}/{name}/{layer}"))
+
+    def _domain_terms(self, domain: str, batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """(B, D) pooled c of the domain's images, and its L_rec and L_diff."""
+        images, terms = batch[domain]["images"], {}
+        x = self.encoder_shared_lower(images)
+        c = self._encode("common", domain, x, batch["draw"])
+        p = self._encode(domain, domain, x, batch["draw"]) if self.private else None
+        shared = pool(c)
+        decoded = self.decoder(c + p if self.private else c)
+        if isinstance(self.decoder, ImageDecoder):
+            terms[f"loss/rec_{domain}"] = image_reconstruction(decoded, signed(images))
+        else:
+            terms[f"loss/rec_{domain}"] = reconstruction(decoded, x)
+        if self.private:
+            rows = (distributed.gather(pool(maps)) for maps in (c, p))
+            terms[f"loss/diff_{domain}"] = difference(*rows)
+        return shared, terms
+
+    def _identity_terms(self, rows: torch.Tensor, batch: dict) -> dict[str, torch.Tensor]:
+        labels = batch["source"]["labels"]
+        logits = self.classifier(dropout(self.neck(rows), self.dropout, batch["draw"], "source/dropout"))
+        return {
+            "loss/class": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing),
+            "loss/ctrs": contrastive(distributed.gather(rows), distributed.gather(labels), self.margin),
+        }
 
     def forward(self, batch: dict) -> dict[str, torch.Tensor]:
         terms, shared = {}, {}
-        private = {"source": self.encoder_source, "target": self.encoder_target}
         for domain in [name for name in ("source", "target") if name in batch]:
-            x = self.encoder_shared_lower(batch[domain]["images"])
-            c, p = self.encoder_common(x), private[domain](x)
-            shared[domain] = pool(c)
-            terms[f"loss/rec_{domain}"] = reconstruction(self.decoder(c + p), x)
-            rows = (distributed.gather(pool(maps)) for maps in (c, p))
-            terms[f"loss/diff_{domain}"] = difference(*rows)
-        labels = batch["source"]["labels"]
-        logits = self.classifier(dropout(shared["source"], self.dropout, batch["draw"], "source/dropout"))
-        terms["loss/class"] = F.cross_entropy(logits, labels)
-        terms["loss/ctrs"] = contrastive(distributed.gather(shared["source"]), distributed.gather(labels), self.margin)
+            shared[domain], found = self._domain_terms(domain, batch)
+            terms |= found
+        if self.identity_terms:
+            terms |= self._identity_terms(shared["source"], batch)
+        if "loss/mmd" in self.weights:
+            terms["loss/mmd"] = mmd(*(distributed.gather(shared[domain]) for domain in ("source", "target")))
         return terms

@@ -14,6 +14,7 @@ from reid_da.augment import (
     random_area_crop,
     random_erasing,
     random_shift,
+    signed,
 )
 from reid_da.sampling import draws
 
@@ -91,6 +92,12 @@ def test_normalise_is_the_formula():
     np.testing.assert_allclose(result.permute(0, 2, 3, 1), expected, atol=1e-6)
     halves = normalise(images, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     np.testing.assert_allclose(halves.permute(0, 2, 3, 1), images.double() / 127.5 - 1, atol=1e-6)
+
+
+def test_signed_undoes_normalise_to_the_range_of_a_tanh():
+    pixels = torch.arange(0, 240, 5, dtype=torch.uint8).view(2, 4, 2, 3)
+    expected = pixels.double().permute(0, 3, 1, 2) / 127.5 - 1
+    torch.testing.assert_close(signed(normalise(pixels).double()), expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("area, ratio, flip", [((0.64, 1.0), (2.0, 3.0), 0.5), ((0.1, 0.4), (0.5, 4.0), 1.0)])

@@ -5,7 +5,15 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from reid_da.losses import batch_hard_triplet, contrastive, difference, difference_weight, reconstruction
+from reid_da.losses import (
+    batch_hard_triplet,
+    contrastive,
+    difference,
+    difference_weight,
+    image_reconstruction,
+    mmd,
+    reconstruction,
+)
 
 
 def rows(num_rows, dim, seed, dtype=torch.float64):
@@ -136,6 +144,54 @@ def test_reconstruction_is_a_mean_without_gradient_to_the_target():
     torch.testing.assert_close(prediction.grad, (2 / 24 * (prediction - target)).detach())
     with pytest.raises(ValueError, match="equal shapes"):
         reconstruction(torch.zeros(3, 1), torch.zeros(3, 4))
+
+
+def test_image_reconstruction_sums_channels_and_has_no_gradient_to_the_image():
+    prediction, image = (rows(2, 12, seed).reshape(2, 3, 2, 2).requires_grad_() for seed in (4, 5))
+    loss = image_reconstruction(prediction, image)
+    pairs = zip(prediction.flatten().tolist(), image.flatten().tolist(), strict=True)
+    assert loss.item() == pytest.approx(3 * sum(abs(p - t) for p, t in pairs) / 24, rel=1e-12)
+    loss.backward()
+    assert image.grad is None and prediction.grad.abs().unique().tolist() == [1 / 8]
+    with pytest.raises(ValueError, match="multiples of the trunk's stride"):
+        image_reconstruction(torch.zeros(2, 3, 32, 16), torch.zeros(2, 3, 30, 16))
+
+
+def slow_mmd(a, b, sigmas):
+    def kernel(x, y):
+        pairs = [sum((u - v) ** 2 for u, v in zip(r, s, strict=True)) for r in x.tolist() for s in y.tolist()]
+        return sum(sum(math.exp(-d / (2 * sigma**2)) for sigma in sigmas) for d in pairs) / len(pairs)
+
+    return math.sqrt(max(0.0, kernel(a, a) + kernel(b, b) - 2 * kernel(a, b)))
+
+
+@pytest.mark.parametrize("sigmas", [(1, 2, 10), (0.5,)])
+@pytest.mark.parametrize("num_rows", [(5, 5), (3, 7)])
+def test_mmd_follows_the_definition(sigmas, num_rows):
+    a, b = rows(num_rows[0], 4, 10), rows(num_rows[1], 4, 11) + 0.5
+    result = mmd(a, b, sigmas)
+    assert result.dtype == torch.float64
+    assert result.item() == pytest.approx(slow_mmd(a, b, sigmas), rel=1e-9)
+    assert mmd(b, a, sigmas).item() == pytest.approx(result.item())
+    assert gradcheck(partial(mmd, sigmas=sigmas), (a.requires_grad_(), b.requires_grad_()))
+
+
+def test_mmd_by_hand():
+    """One row each, a distance of 2: 2 k(0) - 2 k(4) with k(4) = e^-2 + e^-0.5 + e^-0.02. Far apart only k(0) = 3 is left."""
+    a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 2.0]])
+    k = math.exp(-2) + math.exp(-0.5) + math.exp(-0.02)
+    assert mmd(a, b).item() == pytest.approx(math.sqrt(6 - 2 * k), rel=1e-6)
+    assert mmd(a, b + 1000).item() == pytest.approx(math.sqrt(6), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("apart", [0.0, 1e-4])
+def test_mmd_of_equal_rows_is_nearly_nothing_with_a_finite_gradient(dtype, apart):
+    a = rows(6, 8, 12, dtype).requires_grad_()
+    loss = mmd(a, a.detach() + apart)
+    loss.backward()
+    assert 0 < loss.item() < 2e-3
+    assert a.grad.isfinite().all() and a.grad.abs().max() < 1
 
 
 def slow_difference(shared, private):
