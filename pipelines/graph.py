@@ -34,6 +34,14 @@ YOUNG = dict.fromkeys(
     "label_smoothing": 0.0,
     "bn_neck": False,
     "random_erasing": 0.0,
+    "identity_terms": True,
+    "private": True,
+    "freeze_shared": False,
+    "encoder": "layer4",
+    "map_size": [8, 4],
+    "fcn_width": 512,
+    "decoder": "feature",
+    "weight_mmd": 0.0,
 }
 
 

@@ -116,6 +116,7 @@ class Learner:
             loss.backward()
             found |= {name: term.detach() for name, term in terms.items()}
             total = total + loss.detach()
+            del terms, loss
         return found | {"loss": total}
 
     def state_dict(self) -> dict:

@@ -12,6 +12,7 @@ released code has beside the paper: a decoder to the image, and an MMD term betw
 """
 
 import copy
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -22,10 +23,11 @@ from reid_da import distributed
 from reid_da.augment import signed
 from reid_da.backbones import Backbone, pool
 from reid_da.coders import FCNDecoder, FCNEncoder, FeatureDecoder, ImageDecoder
+from reid_da.distances import at_least_float32
 from reid_da.images import ImageStore
 from reid_da.losses import contrastive, difference, difference_weight, image_reconstruction, mmd, reconstruction
 from reid_da.methods.arn_options import check
-from reid_da.methods.baseline import dropout
+from reid_da.methods.baseline import dropout, neck
 from reid_da.sampling import PK, Draw, Shuffled
 
 
@@ -88,11 +90,9 @@ class ARN(nn.Module):
         self.classifier = nn.Linear(size, num_persons)  # C_S
         nn.init.normal_(self.classifier.weight, std=0.001)
         nn.init.zeros_(self.classifier.bias)
-        self.neck = nn.BatchNorm1d(size) if bn_neck else nn.Identity()
+        self.neck = neck(size) if bn_neck else nn.Identity()
         self.encoder_shared_lower.requires_grad_(not freeze_shared)
         self.classifier.requires_grad_(identity_terms)
-        if bn_neck:
-            self.neck.bias.requires_grad_(False)
         self.persons, self.images_per_person, self.target_batch = persons, images_per_person, target_batch
         self.margin, self.dropout, self.label_smoothing = margin, dropout, label_smoothing
         self.target_terms, self.identity_terms = target_terms, identity_terms
@@ -179,18 +179,26 @@ class ARN(nn.Module):
     def _identity_terms(self, rows: torch.Tensor, batch: dict) -> dict[str, torch.Tensor]:
         labels = batch["source"]["labels"]
         logits = self.classifier(dropout(self.neck(rows), self.dropout, batch["draw"], "source/dropout"))
+        logits = at_least_float32(logits)
         return {
             "loss/class": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing),
             "loss/ctrs": contrastive(distributed.gather(rows), distributed.gather(labels), self.margin),
         }
 
-    def forward(self, batch: dict) -> dict[str, torch.Tensor]:
+    def parts(self, batch: dict) -> Iterator[dict[str, torch.Tensor]]:
+        """The source's terms, then the target's: they share no graph, unless the MMD between the domains ties them."""
         terms, shared = {}, {}
         for domain in [name for name in ("source", "target") if name in batch]:
             shared[domain], found = self._domain_terms(domain, batch)
             terms |= found
-        if self.identity_terms:
-            terms |= self._identity_terms(shared["source"], batch)
+            if domain == "source" and self.identity_terms:
+                terms |= self._identity_terms(shared["source"], batch)
+            if "loss/mmd" not in self.weights:
+                yield terms
+                terms, shared = {}, {}
         if "loss/mmd" in self.weights:
-            terms["loss/mmd"] = mmd(*(distributed.gather(shared[domain]) for domain in ("source", "target")))
-        return terms
+            yield terms | {"loss/mmd": mmd(*(distributed.gather(shared[domain]) for domain in ("source", "target")))}
+
+    def forward(self, batch: dict) -> dict[str, torch.Tensor]:
+        """All terms of the batch."""
+        return {name: term for part in self.parts(batch) for name, term in part.items()}

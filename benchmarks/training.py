@@ -1,0 +1,236 @@
+"""What a method's training step costs beside its bare network, and beside a plain DataLoader, in one run.
+
+    python benchmarks/training.py                                     # quick networks, 64x32: two minutes on 2 idle cores
+    python benchmarks/training.py --recipe paper --device cuda        # ResNet-50, 256x128, published batches; --precision bf16
+    python benchmarks/training.py --methods hhl --repeats 9
+
+Images a second of (a) the bare network: forward and backward passes of the method's own modules over tensors that lie on the
+device, with means of the outputs for losses; (b) the full step: rows of the store, augmentation, losses, gradients, optimiser;
+(c) the same step fed by torch's DataLoader, which decodes a JPEG and applies torchvision's transforms image by image. They take
+turns of --steps steps, --repeats times; the medians are told, so that a busy machine slows all alike. Aim: b/a at least 0.95 on a
+GPU with ResNet-50 and 0.90 on two CPU cores; b/c at least 1.5 there with the quick network.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from reid_da import images, sampling
+from reid_da.augment import IMAGENET_MEAN, IMAGENET_STD
+from reid_da.backbones import narrow_resnet, pool, resnet50
+from reid_da.batches import Ahead, method_batches
+from reid_da.datasets import synthetic
+from reid_da.datasets.dukemtmc import dukemtmc
+from reid_da.datasets.market1501 import market1501
+from reid_da.images import StyledStore
+from reid_da.learner import Learner, adam, one_cycle, sgd, step_decay
+from reid_da.methods.arn import ARN
+from reid_da.methods.baseline import Baseline
+from reid_da.methods.hhl import HHL
+
+LONG = 1_000_000  # steps of the pretended training: the schedule stands still
+QUICK = {
+    "size": (64, 32),
+    "backbone": narrow_resnet,
+    "optimiser": partial(adam, lr=dict.fromkeys(("base", "new", "shared", "encoders", "classifier"), 3e-3)),
+    "schedule": one_cycle,
+    "baseline": {"batch": 64, "embedding": 256},
+    "hhl": {"batch": 64, "embedding": 256, "n_t": 8, "persons": 8, "images_per_person": 4, "freeze_embedding": False},
+    "arn": {"persons": 16, "images_per_person": 4, "target_batch": 32, "dropout": 0.0},
+}
+PAPER = {
+    "size": (256, 128),
+    "backbone": partial(resnet50, weights=None),
+    "optimiser": partial(sgd, lr={"base": 1e-2, "new": 1e-1, "shared": 1e-7, "encoders": 1e-3, "classifier": 2e-3}),
+    "schedule": step_decay,
+    "baseline": {},
+    "hhl": {"freeze_embedding": False},
+    "arn": {},
+}
+METHODS = {"baseline": Baseline, "hhl": HHL, "arn": ARN}
+
+
+class World:
+    """A drawn pair of data sets: JPEG files, their stores at the recipe's size, and styles of noise, in files and as an array."""
+
+    def __init__(self, folder, size, persons):
+        self.folder, (height, width) = folder, size
+        self.stores = {}
+        for role, name, read in (("source", "market", market1501), ("target", "duke", dukemtmc)):
+            synthetic.draw(name, str(folder / name), seed=0, train_persons=persons, test_persons=2)
+            records = read(str(folder / name)).train
+            self.stores[role] = images.create(folder / role, records, height=height, width=width, resample="bilinear")
+        target = self.stores["target"]
+        casts = np.random.default_rng(0).uniform(0.5, 1.0, (target.num_cameras, 1, 1, 3))
+        self.styles = images.allocate(folder / "styled.npy", (len(target), target.num_cameras, height, width, 3))
+        for row, path in enumerate(target.paths):
+            self.styles[row] = target.images[row] * casts
+            for k, style in enumerate(self.styles[row]):
+                Image.fromarray(style).save(self.style_path(path, k), quality=95)
+
+    def style_path(self, path, k):
+        return self.folder / f"{Path(path).stem}_fake_{k + 1}.jpg"
+
+
+class Files(Dataset):
+    """A stream's images one at a time from their JPEG files, as most re-ID code reads them."""
+
+    def __init__(self, store, world):
+        real = store.store if isinstance(store, StyledStore) else store
+        variants = 1 + store.styles.shape[1] if isinstance(store, StyledStore) else 1
+        first = store.first_label if isinstance(store, StyledStore) else None
+        self.items = []
+        for row, path in enumerate(real.paths):
+            label = int(real.labels[row]) if first is None else first + row
+            self.items += [(path, label)] + [(world.style_path(path, k), label) for k in range(variants - 1)]
+        self.variants = variants
+        height, width = real.images.shape[1:3]
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomResizedCrop((height, width), scale=(0.64, 1.0), ratio=(1 / 3, 1 / 2)),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+            ]
+        )
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, item):
+        path, label = self.items[item]
+        return self.transform(Image.open(path).convert("RGB")), label
+
+
+class Steps:
+    """A batch sampler that walks through a stream's steps."""
+
+    def __init__(self, stream, variants, steps):
+        self.stream, self.variants, self.steps = stream, variants, steps
+
+    def __iter__(self):
+        for step in range(self.steps):
+            yield [int(row) * self.variants + v for row in self.stream.indices(step) for v in range(self.variants)]
+
+
+def loaders(streams, world, steps, arguments):
+    """step -> batch from one DataLoader a stream, walked through in order."""
+    pinned, parts = arguments.device != "cpu", {}
+    for name, (store, stream) in streams.items():
+        files = Files(store, world)
+        sampler = Steps(stream, files.variants, steps)
+        count = arguments.workers // len(streams) or 1
+        loader = DataLoader(files, batch_sampler=sampler, num_workers=count, pin_memory=pinned, persistent_workers=True)
+        parts[name] = iter(loader)
+
+    def batch(step):
+        found = {"step": step, "draw": sampling.draws(0, step)}
+        for name, rows in parts.items():
+            pictures, labels = next(rows)
+            pictures = pictures.to(arguments.device, non_blocking=True, memory_format=torch.channels_last)
+            found[name] = {"images": pictures, "labels": labels.to(arguments.device, non_blocking=True)}
+        return found
+
+    return batch
+
+
+def bare_step(method, batch, precision):
+    """Forward and backward passes of the method's modules as a step has them, each output's mean for a loss."""
+
+    def backward(build):
+        with torch.autocast(batch["device"], torch.bfloat16, enabled=precision == "bf16"):
+            loss = build()
+        loss.backward()
+
+    pictures = {name: part["images"] for name, part in batch.items() if isinstance(part, dict)}
+    if isinstance(method, ARN):
+        for domain, private in (("source", method.encoder_source), ("target", method.encoder_target)):
+
+            def both(domain=domain, private=private):
+                x = method.encoder_shared_lower(pictures[domain])
+                c, p = method.encoder_common(x), private(x)
+                loss = method.decoder(c + p).mean()
+                return loss + method.classifier(pool(c)).mean() if domain == "source" else loss
+
+            backward(both)
+    else:
+        backward(lambda: method.classifier(method.hidden(pictures["source"])).mean())
+        if isinstance(method, HHL):
+            names = ("triplet", "target")
+            backward(lambda: torch.cat([method.triplet(method.hidden(pictures[name])) for name in names]).mean())
+    method.zero_grad(set_to_none=True)
+
+
+def measure(name, world, recipe, arguments):
+    """Images a second of the three, medians, and the number of images of a step."""
+    torch.manual_seed(0)
+    block, source, target = recipe[name], world.stores["source"], world.stores["target"]
+    method = METHODS[name](recipe["backbone"](), num_persons=source.num_persons, **block).to(arguments.device)
+    wanted = {"hhl": {"target": target, "styles": world.styles}, "arn": {"target": target}}.get(name, {})
+    streams = method.streams(source, 0, **wanted)
+    learner = Learner(method, recipe["optimiser"], recipe["schedule"], LONG, precision=arguments.precision)
+    turns, steps = arguments.repeats + 1, arguments.steps
+    batches = method_batches(streams, seed=0, device=arguments.device, resident=arguments.resident)
+    fixed = batches(0) | {"device": arguments.device}
+    count = sum(len(part["images"]) for part in fixed.values() if isinstance(part, dict))
+    feeds = {"b": Ahead(batches, LONG) if arguments.device != "cpu" else batches}
+    if not arguments.without_loader:
+        feeds["c"] = loaders(streams, world, turns * steps, arguments)
+    seconds = {key: [] for key in ("a", *feeds)}
+    for turn in range(turns):
+        for key, taken in seconds.items():
+            began = time.perf_counter()
+            for step in range(turn * steps, (turn + 1) * steps):
+                if key == "a":
+                    bare_step(method, fixed, arguments.precision)
+                else:
+                    learner.update(feeds[key](step))
+            if arguments.device != "cpu":
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - began)
+    return {key: count * steps / statistics.median(taken[1:]) for key, taken in seconds.items()}, count
+
+
+def parsed():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", choices=("quick", "paper"), default="quick")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
+    parser.add_argument("--resident", action="store_true", help="data.cache=device: the stores lie on the device")
+    parser.add_argument("--without-loader", action="store_true", help="leave out (c)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="of the DataLoaders, together; at least one a stream")
+    parser.add_argument("--steps", type=int, default=20, help="of a turn")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--persons", type=int, default=100, help="of the drawn data sets")
+    return parser.parse_args()
+
+
+def main():
+    arguments = parsed()
+    torch.set_num_threads(arguments.threads)
+    recipe = {"quick": QUICK, "paper": PAPER}[arguments.recipe]
+    where = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
+    height, width = recipe["size"]
+    print(f"{arguments.recipe} networks, {height}x{width}, {arguments.precision}, {where}; images a second")
+    print(f"{'':10}{'a step':>8}{'(a) bare':>11}{'(b) step':>11}{'b/a':>7}{'(c) loader':>12}{'b/c':>7}")
+    with tempfile.TemporaryDirectory(prefix="training-") as folder:
+        world = World(Path(folder), recipe["size"], arguments.persons)
+        for name in arguments.methods:
+            rates, count = measure(name, world, recipe, arguments)
+            line = f"{name:10}{count:8}{rates['a']:11.0f}{rates['b']:11.0f}{rates['b'] / rates['a']:7.2f}"
+            print(line + (f"{rates['c']:12.0f}{rates['b'] / rates['c']:7.2f}" if "c" in rates else ""), flush=True)
+
+
+if __name__ == "__main__":
+    main()
