@@ -39,7 +39,7 @@ YOUNG = dict.fromkeys(
     "freeze_shared": False,
     "encoder": "layer4",
     "map_size": [8, 4],
-    "fcn_width": 512,
+    "fcn_width": None,
     "decoder": "feature",
     "weight_mmd": 0.0,
 }
