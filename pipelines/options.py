@@ -16,6 +16,7 @@ NULLABLE = {
     "uri": "http://host:5000",
     "weights": "/path",
     "start": "pretrain",
+    "fcn_width": 512,
 }
 NO_VARIANT = (
     "gan.seed=",

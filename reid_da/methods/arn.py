@@ -40,8 +40,8 @@ class ARN(nn.Module):
         identity_terms: false drops L_class and L_ctrs; the classifier stays, untrained.
         private: false drops E_S, E_T and L_diff; the decoder takes c alone.
         freeze_shared: E_I stays as it started, its BatchNorm's statistics included (also where bn=target re-estimates others).
-        encoder: "layer4", or "fcn" on maps of map_size, its inner layers fcn_width wide; then E_I is the whole trunk, and
-            `dropout` also follows those layers.
+        encoder: "layer4", or "fcn" on maps of map_size, its inner layers fcn_width wide (None: 512, or
+            x's channels where they are fewer); then E_I is the whole trunk, and `dropout` also follows those layers.
         decoder: "feature", back to x, or "image", to the augmented image; L_rec is then an L1 error.
         weight_mmd: of the MMD between the domains' pooled c; 0 leaves it out.
         label_smoothing: of L_class. bn_neck: a BatchNorm without bias between the pooled c and the classifier; L_ctrs sees
@@ -68,14 +68,15 @@ class ARN(nn.Module):
         freeze_shared: bool = False,
         encoder: str = "layer4",
         map_size: tuple[int, int] = (8, 4),
-        fcn_width: int = 512,
+        fcn_width: int | None = None,
         decoder: str = "feature",
         label_smoothing: float = 0.0,
         bn_neck: bool = False,
     ):
         super().__init__()
         check(**locals())  # which passes over names that are no options
-        size, fcn = backbone.num_features, (backbone.num_features, fcn_width, map_size) if encoder == "fcn" else None
+        size = backbone.num_features
+        fcn = (size, fcn_width or min(512, size), map_size) if encoder == "fcn" else None
         new = partial(FCNEncoder, *fcn) if fcn else partial(copy.deepcopy, backbone.layer4)
         self.encoder_shared_lower = backbone if fcn else backbone.lower  # E_I
         self.encoder_common = new()  # E_C

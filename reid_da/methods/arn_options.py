@@ -16,7 +16,7 @@ def check(
     encoder: str = "layer4",
     decoder: str = "feature",
     map_size: tuple[int, int] = (8, 4),
-    fcn_width: int = 512,
+    fcn_width: int | None = None,
     dropout: float = 0.5,
     label_smoothing: float = 0.0,
     bn_neck: bool = False,
@@ -37,8 +37,8 @@ def check(
         raise ValueError(f"arn.margin is {margin}; expected a positive number")
     if len(map_size) != 2 or not all(isinstance(side, int) and side > 0 for side in map_size):
         raise ValueError(f"arn.map_size is {map_size}; expected height and width of the trunk's maps, such as [8,4]")
-    if fcn_width < 1:
-        raise ValueError(f"arn.fcn_width is {fcn_width}; expected at least 1")
+    if fcn_width is not None and fcn_width < 1:
+        raise ValueError(f"arn.fcn_width is {fcn_width}; expected at least 1, or null for 512 at most")
     contradictions = {
         "arn.identity_terms=false with arn.target_terms=false leaves the source's reconstruction alone, which teaches neither "
         "persons nor the target; keep one of them": not (identity_terms or target_terms),

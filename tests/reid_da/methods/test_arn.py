@@ -334,11 +334,12 @@ def test_start_from_something_else_is_refused(world):
 
 
 @pytest.mark.slow
-def test_a_step_on_resnet50(world):
+@pytest.mark.parametrize("options", [{}, {"encoder": "fcn", "map_size": (2, 1)}, {"decoder": "image"}])
+def test_a_step_on_resnet50(world, options):
     """The published network on small pictures and batches."""
     torch.manual_seed(0)
     sizes = {"persons": 2, "images_per_person": 1, "target_batch": 2}
-    method = ARN(resnet50(weights=None), num_persons=world.source.num_persons, **sizes)
+    method = ARN(resnet50(weights=None), num_persons=world.source.num_persons, **sizes | options)
     assert method.weights["loss/diff_source"] == pytest.approx(1500 * (16 / 2) ** 2)
     batch = tiny.batches(method, world)(0)
     for domain in ("source", "target"):
