@@ -113,14 +113,14 @@ def share_of_gain(found: dict[str, dict], bound: dict) -> dict[str, float]:
     return shares
 
 
-def of_styles(measures: list[dict], reached: dict[str, float], settings: dict) -> str:
+def of_styles(measures: list[dict], reached: dict[str, float], settings: dict, whole: bool = False) -> str:
     """Lines below the table: the styles' measures, the camera gap, what share of the possible gain they give. "" without styles."""
     lines = []
     for one in measures:
         told = [f"{text} {one['ratios'][name]:.2f}" for name, text in RATIOS.items() if one["ratios"][name] is not None]
         lines.append("styles of the target (1: as real images, all of the way, or all kept):")
         lines += ["  " + ", ".join(told[start : start + 3]) for start in range(0, len(told), 3)]
-        lines += _camera_gap(one["gap"], settings) if "gap" in one else []
+        lines += _camera_gap(one["gap"], settings, whole) if "gap" in one else []
     if reached:
         share = reached.get("share_of_gain/mAP")
         text = f"HHL with true styles: mAP {100 * reached['true_styles/mAP']:.1f}, rank-1 {100 * reached['true_styles/rank1']:.1f}"
@@ -130,10 +130,11 @@ def of_styles(measures: list[dict], reached: dict[str, float], settings: dict) -
     return "".join(f"\n{line}" for line in lines)
 
 
-def _camera_gap(gap: dict[str, float | None], settings: dict) -> list[str]:
-    """The measured gaps, and the published ones under them: other images, another network, another camera."""
-    theirs = GAPS.get((settings["source"]["name"], settings["target"]["name"]), {})
-    rows = {f"measured: {origin(settings)} data, recipe {settings['recipe']}": gap}
+def _camera_gap(gap: dict[str, float | None], settings: dict, whole: bool) -> list[str]:
+    """The measured gaps, and the published ones under them when both sets are the real ones."""
+    pair, data = (settings["source"]["name"], settings["target"]["name"]), origin(settings)
+    theirs = GAPS.get(pair, {}) if data == "disk" and whole else {}
+    rows = {f"measured: {data} data, recipe {settings['recipe']}": gap}
     rows |= {"published: real sets, second hand, distance not said": theirs} if theirs else {}
     width = max(map(len, rows))
     lines = [

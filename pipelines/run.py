@@ -36,7 +36,7 @@ def story(settings: dict) -> None:
                 shared = {name: result for name, result in found.items() if plain or name != "baseline"}
                 reached = results.share_of_gain(shared, stages.result(bound[-1], settings)) if bound else {}
                 measures = [stages.result(stage, settings) for stage in plan if stage.name == "measures"]
-                table += results.of_styles(measures, reached, settings)
+                table += results.of_styles(measures, reached, settings, whole)
                 track.finish(logged.of_methods(found) | reached, pictures, [path], table)
     print(table)
     print(f"{path}; pictures in {work_dir / 'figures'}")

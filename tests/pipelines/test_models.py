@@ -21,9 +21,9 @@ from reid_da.backbones import resnet50
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 METHODS = ("baseline", "hhl", "arn")
 USED = {
-    "baseline": {"backbone"},
-    "hhl": {"backbone"},
-    "arn": {"encoder_shared_lower", "encoder_common"},
+    "baseline": {"backbone", "neck"},
+    "hhl": {"backbone", "neck"},
+    "arn": {"encoder_shared_lower", "encoder_common", "neck"},
 }
 BACKBONE = {"_target_": "reid_da.backbones.narrow_resnet", "width": 4}
 NAME = "reid-market-to-duke"

@@ -1,5 +1,6 @@
 """results.csv and the table: views of the folders."""
 
+import copy
 import csv
 import json
 
@@ -52,8 +53,8 @@ def test_published_figures_stand_beside_real_data_only():
     assert "published" not in results.table(found, settings("market", "duke"), "disk", whole=False), "a part of a set"
 
 
-def composed() -> dict:
-    return options.compose(["source=market", "target=duke"])
+def composed(*more: str) -> dict:
+    return options.compose(["source=market", "target=duke", *more])
 
 
 def method(mAP: float, rank1: float) -> dict:
@@ -87,13 +88,15 @@ def test_measures_are_told_as_far_as_they_are_known():
 
 def test_the_camera_gap_stands_beside_the_published_one_under_its_own_name():
     one = {"ratios": dict.fromkeys(RATIOS), "gap": {"crop": 0.0512, "flip": 0.03, "style": 0.4, "truth": None}}
-    head, columns, measured, published = results.of_styles([one], {}, composed()).splitlines()[2:]
+    real = composed("data=disk", "data.root=/datasets")
+    head, columns, measured, published = results.of_styles([one], {}, real, whole=True).splitlines()[2:]
     assert head.startswith("camera gap (squared feature distance")
     assert columns.split() == ["cropped", "flipped", "camera-styled", "true", "camera"]
-    assert measured.split()[1:] == ["synthetic", "data,", "recipe", "quick", "0.051", "0.030", "0.400", "-"]
+    assert measured.split()[1:] == ["disk", "data,", "recipe", "quick", "0.051", "0.030", "0.400", "-"]
     assert published.strip().startswith("published: real sets")
     assert published.split()[-4:] == "0.059 0.044 0.614 -".split()
     assert len(measured) == len(published) == len(columns)
-    elsewhere = composed()
+    elsewhere = copy.deepcopy(real)
     elsewhere["target"]["name"] = "another"
-    assert "published" not in results.of_styles([one], {}, elsewhere)
+    for settings, whole in ((composed(), True), (real, False), (elsewhere, True)):
+        assert "published" not in results.of_styles([one], {}, settings, whole)
