@@ -17,6 +17,7 @@ from pipelines import command, options
 def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     """Plan the trials, make what they share, run them, and show what came out."""
     from pipelines import (
+        budget,
         cluster,
         graph,
         results,
@@ -42,8 +43,8 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         print("\n".join(lines), flush=True)
         at_once, words = _room(block, launch)
         count = len(points) if points else block["num_trials"]
-        sweeps.check_disk(trials[0], count, at_once)
-        needs = sweeps.disk(trials[0], count, at_once) / 2**20
+        budget.check_disk(trials[0], count, at_once)
+        needs = budget.disk(trials[0], count, at_once) / 2**20
         print(
             f"{count} trial{'s' * (count > 1)}, {at_once} at a time, {words}; about {needs:.0f} MB of disk", flush=True
         )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines import files, logged, results, sweep_charts, sweeps
+from pipelines import budget, files, logged, results, sweep_charts, sweeps
 from pipelines.cache import Stage
 from pipelines.figures import save
 from pipelines.sweeps import Trial
@@ -36,7 +36,7 @@ class Views:
     def prepared(self, trials: list[Trial], at_once: int, seconds: float) -> None:
         """The shared stages are made: say how long the trials may take, and what the table's columns are."""
         self.at_once, self.spent["shared"], self.started = at_once, seconds, time.monotonic()
-        told = [estimate for one in trials if (estimate := sweeps.training_seconds(one, self.work_dir))]
+        told = [estimate for one in trials if (estimate := budget.training_seconds(one, self.work_dir))]
         if told:
             mean, by = statistics.fmean(told), trials[0].trained()[0].inputs["start"].label
             whole = mean * self.count / at_once / 60

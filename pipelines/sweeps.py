@@ -7,13 +7,12 @@ same options, so a trial that run.py has made already is made.
 import hashlib
 import json
 import shlex
-import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import cache, graph, ready, results, stages, stopping, training
+from pipelines import cache, graph, ready, results, stages, stopping
 from pipelines.cache import Stage
 from pipelines.data_stage import origin
 from pipelines.space import method_of
@@ -227,46 +226,3 @@ def forget(trials: list[Trial], base: dict, folder: Path, say: Callable) -> None
         if one.method in base["force"]:
             for record in folder.glob(f"{one.key}-*.json"):
                 record.unlink()
-
-
-def training_seconds(one: Trial, work_dir: Path) -> float | None:
-    """How long a trial's trainings may take: the images a step and the time that the stage it starts from took for each of its own.
-
-    None where it starts from nothing that has been timed, or lengths are told in epochs.
-    """
-    stage = one.trained()[0]
-    before, block = stage.inputs.get("start"), stage.settings["method"]
-    if before is None or not before.settings["method"]["steps"] or not block["steps"]:
-        return None
-    taken = training.training_seconds(before.folder(work_dir)) / before.settings["method"]["steps"]
-    data = json.loads((stage.inputs["target"].folder(work_dir) / "result.json").read_text())["splits"]["train"]
-    per_image = taken / images_a_step(before.settings["method"], data["cameras"])
-    return per_image * images_a_step(block, data["cameras"]) * block["steps"] * len(one.settings)
-
-
-def disk(one: Trial, count: int, at_once: int) -> int:
-    """Bytes that the trials may take: a model each, and two checkpoints of weights and optimiser for those that run."""
-    settings = one.trained()[0].settings
-    backbone = {key: None if key == "weights" else value for key, value in settings["backbone"].items()}
-    method = training.new_method(settings | {"backbone": backbone}, 1)
-    weights = sum(4 * parameter.numel() for parameter in method.parameters())
-    return (count * weights + at_once * 2 * 3 * weights) * len(one.settings)
-
-
-def check_disk(one: Trial, count: int, at_once: int) -> None:
-    """Refuse a sweep for which the disk of work_dir has no room, with the numbers."""
-    folder = Path(one.settings[0]["work_dir"]).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    free, needed = shutil.disk_usage(folder).free, disk(one, count, at_once)
-    if needed > free:
-        raise ValueError(
-            f"the trials need about {needed / 2**30:.1f} GB in {folder}, which has {free / 2**30:.1f} GB free; "
-            "make space, or sweep less"
-        )
-
-
-def images_a_step(block: dict, cameras: int) -> int:
-    """Images that pass through the network in a step of the method with these settings."""
-    pk = block.get("persons", 0) * block.get("images_per_person", 0)
-    return block.get("batch", 0) + pk + block.get("n_t", 0) * (1 + cameras) + block.get("target_batch", 0)

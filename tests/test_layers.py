@@ -21,7 +21,7 @@ ORDER = [
 PLAIN = {
     *("graph", "checks", "stages", "cache", "training", "style_grid", "styling", "shards", "ready", "exporting"),
     *("measuring", "judging", "data_stage"),
-    *("retrieving", "stopping", "files", "build", "results", "grids", "grid_views", "space", "sweeps"),
+    *("retrieving", "stopping", "files", "build", "results", "grids", "grid_views", "space", "sweeps", "budget"),
     *("figures", "sheets", "charts", "feature_maps", "sweep_charts", "logged", "progress"),
 }
 OWNERS = {
