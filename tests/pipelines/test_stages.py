@@ -1,6 +1,7 @@
 """The stage graph in one process: what is made, what is reused, what is resumed, without Ray, MLflow or Hydra."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,36 @@ def test_an_option_makes_again_only_what_it_touches(finished):
     assert run(work_dir, "beta=0.2", "methods=[hhl]")[1].made == ["hhl"]
     assert run(work_dir, "seed=1", "methods=[baseline]")[1].made == ["pretrain", "baseline"]
     assert run(work_dir, "n_t=0", "methods=[hhl]")[1].reused == ["data market", "data duke", "pretrain"]
+
+
+def test_the_baselines_features_cluster_the_target_s_images(finished):
+    work_dir, _, _ = finished
+    _, track = run(work_dir, "hhl.sampling=clustered", "methods=[hhl]")
+    assert track.made == ["hhl"] and "baseline" in track.reused
+    made = [json.loads(path.read_text()) for path in (work_dir / "cache" / "hhl").glob("*/stage.json")]
+    (stage,) = [one for one in made if one["settings"]["method"].get("sampling") == "clustered"]
+    clusters = np.load(work_dir / "cache" / "hhl" / stage["hash"] / "clusters.npy")
+    data = ImageStore(work_dir / "cache" / "data" / stage["inputs"]["target"]["hash"] / "train")
+    assert clusters.shape == (len(data),) and set(clusters) == set(range(stage["settings"]["method"]["n_t"]))
+
+
+@pytest.mark.parametrize("option", ["data.cache=device", "channels_last=false"])
+def test_what_changes_rounding_alone_is_no_other_stage_and_gives_the_same_figures(finished, option):
+    """Pictures kept on the device: to the bit. Another layout: to rounding, which few steps do not make much of."""
+    work_dir, results, _ = finished
+    again, track = run(work_dir, option, "methods=[hhl]", "force=[hhl]")
+    assert track.made == ["hhl"]
+    tolerance = 0 if option.startswith("data") else 0.02
+    assert again["hhl"]["target"]["mAP"] == pytest.approx(results["hhl"]["target"]["mAP"], abs=tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile on a CPU takes a C++ compiler")
+def test_a_compiled_training_is_the_same_to_rounding(finished):
+    work_dir, results, _ = finished
+    again, track = run(work_dir, "compile=true", "methods=[baseline]", "force=[baseline]")
+    assert track.made == ["baseline"]
+    assert again["baseline"]["target"]["mAP"] == pytest.approx(results["baseline"]["target"]["mAP"], abs=0.02)
 
 
 def test_force_makes_a_kind_of_stage_again_with_the_same_digits(finished):
