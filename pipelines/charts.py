@@ -1,6 +1,7 @@
 """Charts of numbers: CMC curves, a table as bars, matrices. matplotlib only."""
 
 import json
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -57,7 +58,8 @@ def controls(
         marks = [plt.Rectangle((0, 0), 1, 1, color=GREY), plt.Line2D([], [], **PAPERS)]
         told = [f"measured: {measured}", "published: the real sets, ResNet-50 at 256x128"]
         figure.legend(marks, told, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    figure.suptitle(name, fontsize=9)
+    lines = [textwrap.fill(line, int(15 * shape[0])) for line in name.splitlines()]  # some 15 letters an inch
+    figure.suptitle("\n".join(lines), fontsize=9)
     return figure
 
 
