@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny import same
 from torch import nn
 from torchvision.models import resnet18
@@ -51,6 +52,18 @@ def test_narrow_resnet_maps(width):
     assert net(images).shape == (2, 8 * width, 8, 4) and net.num_features == 8 * width
     assert net.stride == lower.shape[2] // net(images).shape[2] == 1
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in net.parameters() if p.ndim == 4)
+
+
+@pytest.mark.parametrize("width", [4, 16])
+def test_a_shortcut_is_the_strided_convolution_of_torch(width):
+    """At width 4 oneDNN's own ends the process on a CPU with AVX2."""
+    shortcut = narrow_resnet(width).double().lower[4].downsample[0]
+    assert shortcut.stride == (2, 2) and list(shortcut.state_dict()) == ["weight"]
+    x = torch.randn(13, width, 9, 8, dtype=torch.float64, requires_grad=True)
+    plain = F.conv2d(x, shortcut.weight, stride=2)
+    upstream = torch.randn_like(plain)
+    seen = [(y, *torch.autograd.grad(y, (x, shortcut.weight), upstream)) for y in (shortcut(x), plain)]
+    torch.testing.assert_close(*seen)
 
 
 def test_narrow_resnet_starts_with_signals_of_even_size():
