@@ -19,8 +19,8 @@ def sgd(groups: dict[str, list], lr: dict[str, float], *, momentum=0.9, weight_d
 
 
 def adam(groups: dict[str, list], lr: dict[str, float], *, betas=(0.9, 0.999), weight_decay=5e-4):
-    """Adam over named parameter groups, each with its learning rate."""
-    return torch.optim.Adam(_with_lr(groups, lr), betas=tuple(betas), weight_decay=weight_decay)
+    """Adam over named parameter groups, each with its learning rate; foreach: the same numbers in fewer calls, on a CPU too."""
+    return torch.optim.Adam(_with_lr(groups, lr), betas=tuple(betas), weight_decay=weight_decay, foreach=True)
 
 
 def _with_lr(groups, lr):
