@@ -81,21 +81,30 @@ def far_from_zero():
     return network(x).detach()
 
 
-def train(name, world):
-    """Two updates of SGD: what was reported, the last gradients, weights, statistics and momentum."""
+def train(name, world, state=None):
+    """Two updates of SGD: what was reported, the last gradients, weights, statistics and momentum; and the state after a third.
+
+    state: what some other number of ranks had after the two; only the third is done.
+    """
     method = distributed.global_batchnorm(tiny.build(name, world)).double()
     learner, batches = tiny.learner(method, sgd, lr=0.05), tiny.batches(method, world, augment=in_double)
-    reported = [distributed.mean(learner.update(batches(step))) for step in range(2)]
-    gradients = {key: p.grad.clone() for key, p in method.named_parameters() if p.grad is not None}
-    return {"reported": reported, "gradients": gradients, "state": learner.state_dict()}
+    found = {}
+    if state:
+        learner.load_state_dict(snapshot(state))  # optimisers go on in the tensors that they are given
+    else:
+        found["reported"] = [distributed.mean(learner.update(batches(step))) for step in range(2)]
+        found["gradients"] = {key: p.grad.clone() for key, p in method.named_parameters() if p.grad is not None}
+        found["state"] = snapshot(learner.state_dict())
+    learner.update(batches(2))
+    return found | {"third": snapshot(learner.state_dict())}
 
 
 def in_double(images, sizes, draw):
     return random_area_crop(images, sizes, draw).double()
 
 
-def translate(world):
-    """Two updates of the StarGAN, the second moving G, too."""
+def translate(world, state=None):
+    """Two updates of the StarGAN, the second moving G, too; and the state after two more. state: as in `train`."""
     torch.manual_seed(0)
     networks = (
         Generator(world.target.num_cameras, channels=4, num_blocks=1),
@@ -110,18 +119,22 @@ def translate(world):
     settings = {"steps": 4, "n_critic": 2, "weight_identity": 5.0, "ema": 0.5, "average_gradients": average_gradients}
     learner = StarGAN(*(network.double() for network in networks), **settings)
     batches = translation_batches(world.target, 8, seed=0)
-    reported = []
-    for step in range(2):
+
+    def update(step):
         batch = batches(step)
-        reported.append(distributed.mean(learner.update(batch | {"images": batch["images"].double()})))
-    return {
-        "reported": reported,
-        "gradients": [p.grad for p in learner.parameters()],
-        "weights": [p.detach() for p in learner.parameters()],
-        "ema": list(learner.averaged.parameters()),
-        "averaged": averaged,
-        "networks": [len(list(network.parameters())) for network in networks],
-    }
+        return distributed.mean(learner.update(batch | {"images": batch["images"].double()}))
+
+    found = {}
+    if state:
+        learner.load_state_dict(snapshot(state))  # optimisers go on in the tensors that they are given
+    else:
+        found["reported"] = [update(0), update(1)]
+        found["gradients"] = [p.grad.clone() for p in learner.parameters()]
+        found["averaged"] = list(averaged)
+        found["networks"] = [len(list(network.parameters())) for network in networks]
+        found["state"] = snapshot(learner.state_dict())
+    update(2), update(3)
+    return found | {"third": snapshot(learner.state_dict())}
 
 
 class Stop(Exception):
