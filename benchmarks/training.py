@@ -1,13 +1,13 @@
 """What a method's training step costs beside its bare network, and beside a plain DataLoader, in one run.
 
-    python benchmarks/training.py                                     # quick networks, 64x32: two minutes on 2 idle cores
+    python benchmarks/training.py                                     # quick networks, 64x32: five minutes on 2 idle cores
     python benchmarks/training.py --recipe paper --device cuda        # ResNet-50, 256x128, published batches; --precision bf16
     python benchmarks/training.py --methods hhl --repeats 9
 
 Images a second of (a) the bare network: forward and backward passes of the method's own modules over tensors that lie on the
 device, with means of the outputs for losses; (b) the full step: rows of the store, augmentation, losses, gradients, optimiser;
-(c) the same step fed by torch's DataLoader, which decodes a JPEG and applies torchvision's transforms image by image. They take
-turns of --steps steps, --repeats times; the medians are told, so that a busy machine slows all alike. Aim: b/a at least 0.95 on a
+(c) the same step fed by torch's DataLoader, which decodes a JPEG and applies torchvision's transforms image by image. (a) and (b)
+take turns, then (b) and (c), and medians of the turns are told, so that a busy machine slows all alike. Aim: b/a at least 0.95 on a
 GPU with ResNet-50 and 0.90 on two CPU cores; b/c at least 1.5 there with the quick network.
 """
 
@@ -165,39 +165,56 @@ def bare_step(method, batch, precision):
     else:
         backward(lambda: method.classifier(method.hidden(pictures["source"])).mean())
         if isinstance(method, HHL):
-            names = ("triplet", "target")
+            names = [name for name in ("triplet", "target") if name in pictures]  # n_t 0 has no target
             backward(lambda: torch.cat([method.triplet(method.hidden(pictures[name])) for name in names]).mean())
     method.zero_grad(set_to_none=True)
 
 
+def medians(works, turns, steps, device="cpu"):
+    """Median seconds of a call work(step) of each of the named works, taking turns of `steps` calls after a tenth to warm up."""
+    warm = 1 + turns // 10
+    seconds = {name: [] for name in works}
+    for turn in range(turns + warm):
+        for name, work in works.items():
+            began = time.perf_counter()
+            for step in range(turn * steps, (turn + 1) * steps):
+                work(step)
+            if device != "cpu":
+                torch.cuda.synchronize()
+            seconds[name].append((time.perf_counter() - began) / steps)
+    return {name: statistics.median(taken[warm:]) for name, taken in seconds.items()}
+
+
 def measure(name, world, recipe, arguments):
-    """Images a second of the three, medians, and the number of images of a step."""
+    """Images a second of the three, the ratios b/a and b/c, and the number of images of a step.
+
+    (a) and (b) alternate without the loader, whose processes would work on during them; on a CPU step by step. Then (b) and (c).
+    """
     torch.manual_seed(0)
     block, source, target = recipe[name], world.stores["source"], world.stores["target"]
     method = METHODS[name](recipe["backbone"](), num_persons=source.num_persons, **block).to(arguments.device)
     wanted = {"hhl": {"target": target, "styles": world.styles}, "arn": {"target": target}}.get(name, {})
     streams = method.streams(source, 0, **wanted)
     learner = Learner(method, recipe["optimiser"], recipe["schedule"], LONG, precision=arguments.precision)
-    turns, steps = arguments.repeats + 1, arguments.steps
     batches = method_batches(streams, seed=0, device=arguments.device, resident=arguments.resident)
     fixed = batches(0) | {"device": arguments.device}
     count = sum(len(part["images"]) for part in fixed.values() if isinstance(part, dict))
-    feeds = {"b": Ahead(batches, LONG) if arguments.device != "cpu" else batches}
+    ahead = Ahead(batches, LONG) if arguments.device != "cpu" else batches
+    works = {
+        "a": lambda _: bare_step(method, fixed, arguments.precision),
+        "b": lambda step: learner.update(ahead(step)),
+    }
+    turns, steps = arguments.repeats, arguments.steps
+    alternating = (turns * steps, 1) if arguments.device == "cpu" else (turns, steps)  # a GPU works behind the calls
+    seconds = medians(works, *alternating, arguments.device)
+    found = {"a": count / seconds["a"], "b": count / seconds["b"], "b/a": seconds["a"] / seconds["b"]}
     if not arguments.without_loader:
-        feeds["c"] = loaders(streams, world, turns * steps, arguments)
-    seconds = {key: [] for key in ("a", *feeds)}
-    for turn in range(turns):
-        for key, taken in seconds.items():
-            began = time.perf_counter()
-            for step in range(turn * steps, (turn + 1) * steps):
-                if key == "a":
-                    bare_step(method, fixed, arguments.precision)
-                else:
-                    learner.update(feeds[key](step))
-            if arguments.device != "cpu":
-                torch.cuda.synchronize()
-            taken.append(time.perf_counter() - began)
-    return {key: count * steps / statistics.median(taken[1:]) for key, taken in seconds.items()}, count
+        loader = loaders(streams, world, 2 * (turns + 1) * steps, arguments)
+        fresh = Ahead(batches, LONG) if arguments.device != "cpu" else batches  # from step 0
+        works = {"b": lambda step: learner.update(fresh(step)), "c": lambda step: learner.update(loader(step))}
+        seconds = medians(works, turns, steps, arguments.device)
+        found |= {"c": count / seconds["c"], "b/c": seconds["c"] / seconds["b"]}
+    return found, count
 
 
 def parsed():
@@ -211,7 +228,7 @@ def parsed():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoaders, together; at least one a stream")
     parser.add_argument("--steps", type=int, default=20, help="of a turn")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="turns")
     parser.add_argument("--persons", type=int, default=100, help="of the drawn data sets")
     return parser.parse_args()
 
@@ -228,8 +245,8 @@ def main():
         world = World(Path(folder), recipe["size"], arguments.persons)
         for name in arguments.methods:
             rates, count = measure(name, world, recipe, arguments)
-            line = f"{name:10}{count:8}{rates['a']:11.0f}{rates['b']:11.0f}{rates['b'] / rates['a']:7.2f}"
-            print(line + (f"{rates['c']:12.0f}{rates['b'] / rates['c']:7.2f}" if "c" in rates else ""), flush=True)
+            line = f"{name:10}{count:8}{rates['a']:11.0f}{rates['b']:11.0f}{rates['b/a']:7.2f}"
+            print(line + (f"{rates['c']:12.0f}{rates['b/c']:7.2f}" if "c" in rates else ""), flush=True)
 
 
 if __name__ == "__main__":
