@@ -146,7 +146,8 @@ class RayCluster:
             run_config=RunConfig(
                 name=name,
                 storage_path=str(self.storage),
-                failure_config=FailureConfig(max_failures=3, controller_failure_limit=3),
+                # a worker lost in every job, and two more: one of which every worker dies still ends the group
+                failure_config=FailureConfig(max_failures=2 + len(jobs), controller_failure_limit=3),
                 logging_config=LoggingConfig("ERROR"),
             ),
         )

@@ -25,7 +25,7 @@ TINY = [
     "measures.method.steps=10",
     *(f"{name}.steps=4" for name in ("pretrain", "baseline", "hhl", "arn")),
 ]
-OPTIONS = [*TINY, "methods=[hhl]", "gan.steps=60", "hhl.steps=16"]
+OPTIONS = [*TINY, "methods=[hhl,arn]", "gan.steps=60", *(f"{name}.steps=40" for name in ("pretrain", "hhl", "arn"))]
 COMMANDS = {"run": OPTIONS, "sweep": [*TINY, "hhl.steps=16", "sweep.space.beta=[0.1,0.5,1.0]", "sweep.space.n_t=[0,2]"]}
 
 

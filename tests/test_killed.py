@@ -41,13 +41,15 @@ def test_killed_at_every_moment_in_turn(undisturbed, tmp_path):
     is_whole(work_dir, undisturbed)
 
 
-def test_a_worker_alone_is_killed_under_ray(undisturbed, tmp_path):
+def test_a_worker_alone_is_killed_under_ray_in_each_kind_of_training(undisturbed, tmp_path):
     """Train mends it by itself."""
-    work_dir = tmp_path / "work"
+    work_dir, killed = tmp_path / "work", set()
     with Started(work_dir, "cluster=local") as command:
-        until(lambda: reports(work_dir, "generator") > 10)
-        (worker,) = command.family("RayTrainWorker")
-        os.kill(worker, signal.SIGKILL)
+        for stage in ("generator", "pretrain", "hhl", "arn"):
+            until(lambda stage=stage: reports(work_dir, stage) > 10)
+            (worker,) = set(command.family("RayTrainWorker")) - killed
+            os.kill(worker, signal.SIGKILL)
+            killed.add(worker)
         assert command.end() == 0, command.said()
     is_whole(work_dir, undisturbed)
 
