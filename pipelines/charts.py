@@ -46,9 +46,9 @@ def controls(
     )
     places = dict(zip(labels, reversed(range(len(labels))), strict=True))
     for axis, (direction, rows) in zip(axes[0], every.items(), strict=True):
-        _bars(axis, rows, places)
-        theirs = (published or {}).get(direction, {})
-        axis.plot([100 * value for value in theirs.values()], [places[row] for row in theirs], **PAPERS)
+        theirs = {row: 100 * value for row, value in (published or {}).get(direction, {}).items()}
+        _bars(axis, rows, places, theirs)
+        axis.plot(list(theirs.values()), [places[row] for row in theirs], **PAPERS)
         kind = "mAP by trapezoids" if published else "mAP"
         axis.set(yticks=list(places.values()), yticklabels=labels.values(), xlabel=f"{kind} on the target (%)")
         axis.set_title(direction.replace("-", " -> "))
@@ -63,7 +63,8 @@ def controls(
     return figure
 
 
-def _bars(axis, rows: dict[str, dict[int, float]], places: dict[str, int]) -> None:
+def _bars(axis, rows: dict[str, dict[int, float]], places: dict[str, int], theirs: dict[str, float]) -> None:
+    """Each with its mean written where it hides neither the seeds nor the paper's mark."""
     for row, place in places.items():
         values = 100 * np.array(list(rows.get(row, {}).values()))
         if not len(values):
@@ -72,8 +73,8 @@ def _bars(axis, rows: dict[str, dict[int, float]], places: dict[str, int]) -> No
         axis.barh(place, values.mean(), color=BARS.get(row, GREY), height=0.66)
         axis.errorbar(values.mean(), place, xerr=deviation, color="black", capsize=2.5, linewidth=1)
         axis.plot(values, np.full(len(values), place), "o", color="black", markersize=2.5, alpha=0.6)
-        end = max(values.mean() + deviation, values.max()) + 1
-        axis.text(end, place, f"{values.mean():.1f}", va="center", size=8)
+        end = max(values.mean() + deviation, values.max(), theirs.get(row, -1) + 1)
+        axis.text(end + 1, place, f"{values.mean():.1f}", va="center", size=8)
 
 
 MATRICES = {  # of a measures stage's result.json -> title above the ratio
