@@ -14,35 +14,16 @@ A stage is made from its inputs and settings alone, which its hash takes in.
 
 from pathlib import Path
 
-from pipelines import build, checks, ready, training
+from pipelines import checks, ready, training
 from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
+from pipelines.young import without_off
 from reid_da.methods.hhl import canonical
 
 # Raised when a stage's code changes what it makes from the same settings.
 VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 4, "style_retrieval": 1, "method": 1}
 
 ASIDE = ("bounds", "require_quality", "size")  # options of gan that are not the generator's own
-# Options younger than what people have trained for days -> off: there the stage is the one that it was without. None: off is
-# their constructor's default.
-YOUNG = dict.fromkeys(
-    ("upsample", "channels", "num_blocks", "depth", "legacy_decay", "ema", "precision", "last_stride")
-) | {
-    "losses": "L_CD",
-    "sampling": "random",
-    "soft_margin": False,
-    "label_smoothing": 0.0,
-    "bn_neck": False,
-    "random_erasing": 0.0,
-    "identity_terms": True,
-    "private": True,
-    "freeze_shared": False,
-    "encoder": "layer4",
-    "map_size": [8, 4],
-    "fcn_width": None,
-    "decoder": "feature",
-    "weight_mmd": 0.0,
-}
 
 
 def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = None) -> list[Stage]:
@@ -119,15 +100,6 @@ def upper_bound(settings: dict, data: dict[str, Stage]) -> list[Stage]:
     return with_inputs(_method_stage("hhl", settings | hhl, data))
 
 
-def _without_off(block):
-    """A part of a generator's settings without YOUNG options at their defaults; what is built from it takes the same values."""
-    if not isinstance(block, dict) or "_target_" not in block:
-        return block
-    defaults = build.defaults(build.resolve(block["_target_"]))
-    off = {k: defaults.get(k) if YOUNG[k] is None else YOUNG[k] for k in block if k in YOUNG}
-    return {k: v for k, v in block.items() if k not in off or v != off[k]}
-
-
 def _draw(target: Stage) -> dict:
     """What the target's images can be drawn again with, under other cameras; empty for data on disk."""
     draw = target.settings.get("draw")
@@ -174,7 +146,7 @@ def _styles_stage(block: dict, settings: dict, target: Stage) -> Stage:
         files, about["notes"] = ready.look(settings)
         values = {"styles": kind} | files
     elif kind == "generator":
-        gan = {key: _without_off(value) for key, value in settings["gan"].items() if key not in ASIDE}
+        gan = {key: without_off(value) for key, value in settings["gan"].items() if key not in ASIDE}
         inputs["generator"] = Stage("generator", "generator", gan, {"target": target}, VERSIONS["generator"], about)
     elif kind == "redrawn":
         if not (draw := _draw(target)):
@@ -191,7 +163,7 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
     """The stage of that method, its inputs before it. labels: whose persons train it, "source" or "target"."""
     block, backbone = settings[name], _backbone(settings)
     labels = labels or block.get("labels", "source")
-    own = {k: v for k, v in _without_off(canonical(block) if name == "hhl" else block).items() if k != "start"}
+    own = {k: v for k, v in without_off(canonical(block) if name == "hhl" else block).items() if k != "start"}
     variant = settings.get("variants", {}).get(name, "default")
     if "labels" in own and labels != own["labels"]:
         own["labels"] = labels
@@ -223,7 +195,7 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
 
 
 def _backbone(settings: dict) -> dict:
-    backbone = _without_off(settings["backbone"])
+    backbone = without_off(settings["backbone"])
     weights = backbone.get("weights")
     if weights not in (None, "imagenet"):
         if not Path(weights).is_file():

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines import cache, retrieving, training
+from pipelines import cache, evaluating, retrieving
 from reid_da import distributed
 
 RUNGS = (1 / 3, 2 / 3)  # of a training's steps
@@ -71,7 +71,7 @@ def read(record: Path) -> dict:
 
 
 def _mAP(job: dict, method) -> float:
-    metrics, _ = training.evaluate_on(method, Path(job["inputs"]["target"]))
+    metrics, _ = evaluating.evaluate_on(method, Path(job["inputs"]["target"]))
     return metrics.mAP
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines import cache
+from pipelines import cache, evaluating
 from pipelines.build import build, resolve
 from pipelines.files import load_weights, reporter, save_array, save_weights
 from pipelines.style_grid import drawing
@@ -23,7 +23,6 @@ from reid_da.augment import normalise, random_area_crop
 from reid_da.batches import Ahead, method_batches, translation_batches
 from reid_da.images import ImageStore
 from reid_da.learner import Learner
-from reid_da.ranking import RankMetrics, evaluate
 from reid_da.retrieval import clusters, embed
 
 
@@ -85,7 +84,7 @@ def _method(job: dict, watch: Callable | None) -> bool:
     if block.get("bn") == "target":
         reestimate(method, ImageStore(Path(job["inputs"]["target"]) / "train"), device=device)
     if job["name"] != "pretrain":
-        result = {role: _evaluate(method, job, role) for role in ("target", "source")}
+        result = {role: evaluating.scores(method, job, role) for role in ("target", "source")}
         result["seconds"] = training_seconds(Path(job["part"])) + time.perf_counter() - trained
     if distributed.rank() == 0:
         save_weights(Path(job["part"]) / "model.pt", method)
@@ -187,32 +186,3 @@ def training_seconds(part: Path) -> float:
 def _rhythm(steps: int) -> dict[str, int]:
     """Reports 30 to 100 times a training; checkpoints ten times, but at least every 1000 steps."""
     return {"report_every": min(100, max(1, steps // 30)), "checkpoint_every": min(1000, max(10, steps // 10))}
-
-
-def evaluate_on(method, data: Path) -> tuple[RankMetrics, dict[str, torch.Tensor]]:
-    """The scores on a data stage's query and gallery, and their features; each rank embeds its part."""
-    distributed.assert_equal(dict(method.named_buffers()))
-    stores, features = {}, {}
-    for split in ("query", "gallery"):
-        store = stores[split] = ImageStore(data / split)
-        rows = np.array_split(np.arange(len(store)), distributed.world())[distributed.rank()]
-        features[split] = distributed.gather_uneven(
-            embed(method, store, normalise, rows=rows, device=distributed.device())
-        )
-    sides = [(features[s], stores[s].persons, stores[s].cameras) for s in ("query", "gallery")]
-    return evaluate(*sides[0], *sides[1]), features
-
-
-def _evaluate(method, job: dict, role: str) -> dict:
-    """A result's scores on one of the data sets; rank 0 keeps the target's features for the views."""
-    metrics, features = evaluate_on(method, Path(job["inputs"][role]))
-    if role == "target" and distributed.rank() == 0:
-        for split, rows in features.items():
-            save_array(Path(job["part"]) / f"{split}_features.npy", rows.cpu().numpy())
-    return {
-        **{f"rank{k}": float(metrics.cmc[k - 1]) for k in (1, 5, 10, 20)},
-        "mAP": metrics.mAP,
-        "mAP_trapezoid": metrics.mAP_trapezoid,
-        "num_valid_queries": metrics.num_valid_queries,
-        "cmc": [float(value) for value in metrics.cmc[:50]],
-    }

@@ -19,8 +19,20 @@ ORDER = [
 ]
 # The files of pipelines that know neither Ray nor MLflow nor Hydra, so that stages.run works without them.
 PLAIN = {
-    *("graph", "checks", "stages", "cache", "training", "style_grid", "styling", "shards", "ready", "exporting"),
-    *("measuring", "judging", "data_stage"),
+    *(
+        "graph",
+        "young",
+        "checks",
+        "stages",
+        "cache",
+        "training",
+        "style_grid",
+        "styling",
+        "shards",
+        "ready",
+        "exporting",
+    ),
+    *("measuring", "judging", "data_stage", "evaluating"),
     *("retrieving", "stopping", "files", "build", "results", "grids", "grid_views", "space", "sweeps", "budget"),
     *("figures", "sheets", "charts", "feature_maps", "sweep_charts", "logged", "progress"),
 }
