@@ -64,7 +64,7 @@ def controls(
 
 
 def _bars(axis, rows: dict[str, dict[int, float]], places: dict[str, int], theirs: dict[str, float]) -> None:
-    """Each with its mean written where it hides neither the seeds nor the paper's mark."""
+    """Each with its mean beside it, behind the paper's mark where that is near."""
     for row, place in places.items():
         values = 100 * np.array(list(rows.get(row, {}).values()))
         if not len(values):
@@ -73,7 +73,9 @@ def _bars(axis, rows: dict[str, dict[int, float]], places: dict[str, int], their
         axis.barh(place, values.mean(), color=BARS.get(row, GREY), height=0.66)
         axis.errorbar(values.mean(), place, xerr=deviation, color="black", capsize=2.5, linewidth=1)
         axis.plot(values, np.full(len(values), place), "o", color="black", markersize=2.5, alpha=0.6)
-        end = max(values.mean() + deviation, values.max(), theirs.get(row, -1) + 1)
+        end = max(values.mean() + deviation, values.max())
+        if row in theirs and -1 < theirs[row] - end < 8:  # where the figure would lie
+            end = theirs[row] + 1
         axis.text(end + 1, place, f"{values.mean():.1f}", va="center", size=8)
 
 
