@@ -8,12 +8,13 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from pipelines import cache
+from pipelines import cache, checking
 from pipelines.build import build, resolve
 from pipelines.cache import Stage
 from pipelines.files import reporter
 from reid_da import images
 from reid_da.datasets import synthetic
+from reid_da.datasets.folders import ENDINGS
 from reid_da.records import differences
 
 SPLITS = {"train": "bilinear", "query": "bicubic", "gallery": "bicubic"}  # HHL's filters
@@ -34,7 +35,9 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
             "data", f"data {block['name']}", values | {"draw": draw}, version=version, about=_about(settings, role)
         )
     dataset = build(block["reader"], root)
-    refuse_unmatched(dataset, data["skip_unmatched"])
+    wrong = unmatched(dataset, data["skip_unmatched"]) + checking.pointless(dataset, block["name"], role)
+    if wrong:
+        raise ValueError("\n".join(wrong))
     values |= {"root": root, "fingerprint": fingerprint(dataset)}
     about = _about(settings, role) | {"notes": notes(block["name"], dataset, block["reader"])}
     about["whole"] = not _differences(dataset, block["reader"])
@@ -92,25 +95,28 @@ def fingerprint(dataset) -> str:
     return digest.hexdigest()[:16]
 
 
-def refuse_unmatched(dataset, skip: bool) -> None:
-    """Images whose names tell no person and camera stop the run, unless they are to be left out."""
-    images = [path for path in dataset.unmatched if path.lower().endswith((".jpg", ".jpeg", ".png"))]
-    if images and not skip:
-        raise ValueError(
-            f"{len(images)} images whose names tell no person and camera, {images[0]} first; expected names such as "
-            "0002_c1s1_000451_03.jpg. Rename them, or leave them out with data.skip_unmatched=true"
-        )
+def unmatched(dataset, skip: bool) -> list[str]:
+    """Images whose names tell no person and camera stop a run, unless they are to be left out: a line that says so."""
+    images = [path for path in dataset.unmatched if path.lower().endswith(ENDINGS)]
+    if not images or skip:
+        return []
+    return [
+        f"{len(images)} images whose names tell no person and camera, {images[0]} first; expected names such as "
+        "0002_c1s1_000451_03.jpg. Rename them, or leave them out with data.skip_unmatched=true"
+    ]
 
 
 def notes(name: str, dataset, block: dict) -> list[str]:
-    """What a user should know of data on disk: sizes that are not the published ones, junk, and files that were passed over."""
+    """What a user should know of data on disk: sizes that are not the published ones, junk, files passed over, and what the
+    counts give reason to say.
+    """
     lines = [f"{name}, {line}" for line in _differences(dataset, block)]
     if dataset.num_junk:
         lines.append(f"{name}: {dataset.num_junk} junk images (person -1) left out")
     if count := len(dataset.unmatched):
         named = ", ".join(dataset.unmatched[:3]) + (", ..." if count > 3 else "")
         lines.append(f"{name}: {count} files that are no image of the pattern left out: {named}")
-    return lines
+    return lines + [f"{name}: {line}" for line in checking.remarks(dataset)]
 
 
 def _differences(dataset, block: dict) -> list[str]:

@@ -9,8 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from reid_da import retrieval
-from reid_da.images import ImageStore
+from reid_da.images import ImageStore, decode
+from reid_da.records import Dataset, is_person
 
+SHEET = (128, 64)  # pixels of a crop on a sheet of files
 RIGHT, WRONG, QUERY = "#2a9d3a", "#d1372c", "#333333"
 
 
@@ -31,6 +33,33 @@ def contact_sheet(data: Path, persons: int = 8) -> plt.Figure:
             if r == 0:
                 axes[r][c].set_title(f"camera {camera}", fontsize=7)
         axes[r][0].set_ylabel(f"person {person}", fontsize=7)
+    return figure
+
+
+def crops_by_camera(dataset: Dataset, left_out: set[str], rows: int = 8) -> plt.Figure:
+    """Training images by camera (columns), from their files: a person a row who was seen by many, or any where none is told.
+
+    left_out: paths that cannot be read.
+    """
+    records = [record for record in dataset.train if record.path not in left_out]
+    cameras = sorted({record.camera for record in records})
+    seen: dict[int, dict[int, str]] = {}
+    for record in records:
+        if is_person(record.person):
+            seen.setdefault(record.person, {}).setdefault(record.camera, record.path)
+    chosen = sorted(seen, key=lambda person: (-len(seen[person]), person))[:rows]
+    cells = [seen[person] for person in chosen]
+    if not chosen:
+        of_camera = {camera: [record.path for record in records if record.camera == camera] for camera in cameras}
+        cells = [{c: paths[i * len(paths) // rows] for c, paths in of_camera.items()} for i in range(rows)]
+    figure, axes = _grid(max(1, len(cells)), max(1, len(cameras)), SHEET)
+    for r, paths in enumerate(cells):
+        for c, camera in enumerate(cameras):
+            _show(axes[r][c], decode(paths[camera], *SHEET, "bicubic")[0] if camera in paths else None)
+            if r == 0:
+                axes[r][c].set_title(f"camera {camera}", fontsize=7)
+        if chosen:
+            axes[r][0].set_ylabel(f"person {chosen[r]}", fontsize=7)
     return figure
 
 

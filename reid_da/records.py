@@ -16,6 +16,11 @@ DISTRACTOR = 0
 SPLITS = ("train", "query", "gallery")
 
 
+def is_person(person: int) -> bool:
+    """Whether the number is somebody's."""
+    return person > DISTRACTOR
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One image: where it lies, whom it shows and which camera took it."""
@@ -48,13 +53,18 @@ class Dataset:
     num_junk: int = 0
     unmatched: tuple[str, ...] = ()
 
+    @property
+    def num_images(self) -> int:
+        """Of all splits together."""
+        return sum(len(getattr(self, split)) for split in SPLITS)
+
     def counts(self) -> dict[str, Counts]:
         """Number of images, persons (without DISTRACTOR) and cameras of each split, by the split's name."""
         return {split: _counts(getattr(self, split)) for split in SPLITS}
 
 
 def _counts(records: tuple[Record, ...]) -> Counts:
-    persons = {record.person for record in records} - {DISTRACTOR}
+    persons = {record.person for record in records if is_person(record.person)}
     return Counts(len(records), len(persons), len({record.camera for record in records}))
 
 

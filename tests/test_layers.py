@@ -12,27 +12,15 @@ FILES = sorted(p for folder in ("reid_da", "gan", "pipelines") for p in (ROOT / 
 # What a file of reid_da may import of reid_da: those before it in this order, never one after it.
 ORDER = [
     {"records", "distances", "sampling"},
-    {"distributed", "losses", "reranking", "backbones", "coders", "drawing", "datasets", "images"},
-    {"augment", "ranking", "checkpoint", "retrieval", "distributions"},
+    {"distributed", "losses", "reranking", "backbones", "coders", "drawing", "datasets", "images", "inspection"},
+    {"augment", "ranking", "checkpoint", "retrieval", "distributions", "survey"},
     {"batches", "methods", "learner", "adabn", "style_measures", "camera_gap"},
     {"loop", "style_features"},
 ]
 # The files of pipelines that know neither Ray nor MLflow nor Hydra, so that stages.run works without them.
 PLAIN = {
-    *(
-        "graph",
-        "young",
-        "checks",
-        "stages",
-        "cache",
-        "training",
-        "style_grid",
-        "styling",
-        "shards",
-        "ready",
-        "exporting",
-    ),
-    *("measuring", "judging", "data_stage", "evaluating"),
+    *("graph", "young", "checks", "checking", "stages", "cache", "data_stage", "training", "evaluating", "style_grid"),
+    *("styling", "shards", "ready", "exporting", "measuring", "judging"),
     *("retrieving", "stopping", "files", "build", "results", "grids", "grid_views", "space", "sweeps", "budget"),
     *("figures", "sheets", "charts", "feature_maps", "sweep_charts", "logged", "progress"),
 }

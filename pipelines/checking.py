@@ -1,0 +1,79 @@
+"""What a check of a data set tells, as lines, and what must be mended. Knows no ray, no mlflow, no hydra.
+
+Called by pipelines/check.py, and for its counts by the data stage: before every run.
+"""
+
+from pathlib import Path
+
+from reid_da import inspection
+from reid_da.records import SPLITS, Dataset
+from reid_da.survey import Survey
+
+SHOWN = 3  # files named of many
+
+
+def counts(dataset: Dataset) -> list[str]:
+    """Images, persons and cameras of each split, and of each camera in it."""
+    found = dataset.counts()
+    cameras = sorted({record.camera for split in SPLITS for record in getattr(dataset, split)})
+    width = max([7, *(len(str(camera)) + 1 for camera in cameras)])
+    each = "".join(f"{f'c{camera}':>{width}}" for camera in cameras)
+    lines = [f"{'':10}{'images':>9}{'persons':>9}{'cameras':>9}   images of camera{each}"]
+    for split in SPLITS:
+        by_camera = inspection.by_camera(getattr(dataset, split))
+        each = "".join(f"{by_camera[c].images if c in by_camera else '-':>{width}}" for c in cameras)
+        one = found[split]
+        lines.append(f"{split:10}{one.images:9,}{one.persons:9,}{one.cameras:9}{'':19}{each}")
+    return lines
+
+
+def remarks(dataset: Dataset) -> list[str]:
+    """What the counts give reason to say: queries that do not count, persons of one camera, persons on both sides."""
+    lines, valid = [], inspection.queries(dataset)
+    if valid.total and valid.valid < valid.total:
+        lines.append(str(valid))
+    if once := inspection.seen_once(dataset.train):
+        lines.append(f"{once} of {dataset.counts()['train'].persons} training persons are seen by one camera only")
+    if both := inspection.in_training_and_test(dataset):
+        lines.append(f"{both} persons are in training and in test: scores on them are not of people never seen")
+    return lines
+
+
+def of_files(found: Survey) -> list[str]:
+    """What the files themselves tell: sizes, and the same picture in two splits."""
+    lines = [f"sizes, width x height: {found.size_range()}"]
+    if found.twins:
+        pairs = [" = ".join("/".join(Path(path).parts[-2:]) for path in pair) for pair in found.twins]
+        lines.append(f"{len(pairs)} files are in two splits: {_some(pairs)}")
+    return lines
+
+
+def pointless(dataset: Dataset, name: str, role: str) -> list[str]:
+    """What no run can come to anything with, a line each: found, expected, what helps."""
+    lines, valid = [], inspection.queries(dataset)
+    if role == "source" and (persons := dataset.counts()["train"].persons) < 2:
+        lines.append(
+            f"{name}: {len(dataset.train)} training images of {persons} persons; a source needs images of two persons and more, "
+            "with their names: a set without persons can be the target"
+        )
+    if valid.total and not valid.valid:
+        lines.append(
+            f"{name}: {valid}; expected a gallery image of the person by another camera: put such persons into query and gallery, "
+            "or leave both empty, and the target is adapted without being evaluated"
+        )
+    return lines
+
+
+def unreadable(found: Survey, name: str, skip: bool) -> list[str]:
+    """What a run would end at, unless such files are to be left out."""
+    if not found.unreadable or skip:
+        return []
+    named = [f"{path} ({why})" for path, why in found.unreadable]
+    return [
+        f"{name}: {len(named)} images cannot be read: {_some(named)}; mend or remove them, or leave such files out with "
+        "data.skip_unreadable=true"
+    ]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -1,0 +1,83 @@
+"""Every image file of a data set read and decoded once: sizes, files that cannot be decoded, the same file in two splits.
+
+Called by pipelines/check.py; runs decode for themselves.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from reid_da.images import DAMAGED
+from reid_da.records import SPLITS, Dataset
+
+CHUNK = 256  # files that are in memory together
+
+
+@dataclass
+class Survey:
+    """What the files themselves tell.
+
+    sizes: (width, height) -> how many. unreadable: (path, why). twins: (path, path) of equal bytes in different splits, each
+    later file with the first of its kind.
+    """
+
+    sizes: Counter = field(default_factory=Counter)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    twins: list[tuple[str, str]] = field(default_factory=list)
+
+    def size_range(self) -> str:
+        """Such as "64x128", or "23x51 to 128x256, half of them up to 60x150": widths x heights in pixels."""
+        if len(self.sizes) < 2:
+            return ", ".join(f"{w}x{h}" for w, h in self.sizes) or "none"
+        by_area = sorted(self.sizes, key=lambda size: size[0] * size[1])
+        half, seen = sum(self.sizes.values()) / 2, 0
+        for median in by_area:
+            seen += self.sizes[median]
+            if seen >= half:
+                break
+        (a, b), (c, d), (e, f) = by_area[0], by_area[-1], median
+        return f"{a}x{b} to {c}x{d}, half of them up to {e}x{f}"
+
+
+def survey(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Survey:
+    """Read all files of the data set, in parallel and in bounded memory (16 bytes and a path stay of each).
+
+    Args:
+        progress: progress(files done, files in all).
+    """
+    files = [(split, record.path) for split in SPLITS for record in getattr(dataset, split)]
+    found, first = Survey(), {}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(files), CHUNK):
+            chunk = files[start : start + CHUNK]
+            for (split, path), (size, digest, wrong) in zip(
+                chunk, pool.map(_look, (path for _, path in chunk)), strict=True
+            ):
+                if wrong:
+                    found.unreadable.append((path, wrong))
+                    continue
+                found.sizes[size] += 1
+                other, before = first.setdefault(digest, (split, path))
+                if other != split:
+                    found.twins.append((before, path))
+            if progress:
+                progress(start + len(chunk), len(files))
+    return found
+
+
+def _look(path: str) -> tuple[tuple[int, int], bytes, str]:
+    """Size, digest of the bytes, and what is wrong with them, if anything."""
+    try:
+        content = Path(path).read_bytes()
+        with Image.open(BytesIO(content)) as image:
+            image.load()
+            return image.size, hashlib.blake2b(content, digest_size=16).digest(), ""
+    except DAMAGED as error:
+        return (0, 0), b"", str(error).replace(repr(path), "it") or type(error).__name__
