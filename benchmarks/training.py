@@ -192,7 +192,8 @@ def measure(name, world, recipe, arguments):
     """
     torch.manual_seed(0)
     block, source, target = recipe[name], world.stores["source"], world.stores["target"]
-    method = METHODS[name](recipe["backbone"](), num_persons=source.num_persons, **block).to(arguments.device)
+    method = METHODS[name](recipe["backbone"](), num_persons=source.num_persons, **block)
+    method.to(arguments.device, memory_format=torch.channels_last)
     wanted = {"hhl": {"target": target, "styles": world.styles}, "arn": {"target": target}}.get(name, {})
     streams = method.streams(source, 0, **wanted)
     learner = Learner(method, recipe["optimiser"], recipe["schedule"], LONG, precision=arguments.precision)

@@ -33,12 +33,14 @@ def controls(
     every: dict[str, dict[str, dict[int, float]]],
     published: dict[str, dict[str, float]] | None = None,
     measured: str = "",
+    of: str = "",
 ) -> plt.Figure:
     """A grid's table as bars: mean mAP of each row, its deviation, and each seed as a dot; a panel per direction.
 
     Args:
         labels: row -> what it is called, from top to bottom. every: direction -> row -> seed -> mAP in 0..1.
-        published: direction -> row -> the paper's mAP in 0..1, a hollow diamond. measured: which data and recipe the bars are of.
+        published: direction -> row -> the paper's mAP in 0..1, a hollow diamond. measured, of: what the bars and the diamonds are
+            of.
     """
     shape = (1.6 + 4.2 * len(every), 1.3 + 0.34 * len(labels) + 0.4 * bool(published))
     figure, axes = plt.subplots(
@@ -56,7 +58,7 @@ def controls(
     axes[0][0].set_xlim(0, 1.15 * axes[0][0].get_xlim()[1])  # of all panels: bars are compared across them
     if published:
         marks = [plt.Rectangle((0, 0), 1, 1, color=GREY), plt.Line2D([], [], **PAPERS)]
-        told = [f"measured: {measured}", "published: the real sets, ResNet-50 at 256x128"]
+        told = [f"measured: {measured}", f"published: {of}"]
         figure.legend(marks, told, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     lines = [textwrap.fill(line, int(15 * shape[0])) for line in name.splitlines()]  # some 15 letters an inch
     figure.suptitle("\n".join(lines), fontsize=9)

@@ -3,6 +3,11 @@
 Called by pipelines/graph.py. Knows no ray, no mlflow, no hydra.
 """
 
+import json
+import os
+import shutil
+from functools import lru_cache
+
 import torch
 
 from pipelines import build, ready, training
@@ -34,12 +39,19 @@ def trained(settings: dict) -> list[str]:
 def check_sizes(settings: dict, num_workers: int) -> None:
     """Refuse options out of range, and global sizes that the workers cannot share equally."""
     gan, sizes, names = settings["gan"], {}, trained(settings)
+    if any("clusters" in training.needs(settings[name]) for name in names) and "baseline" not in names:
+        names.insert(0, "baseline")  # not started from, but trained
     for option, value, known in (
         ("precision", settings["precision"], PRECISIONS),
         ("data.cache", settings["data"]["cache"], ("mapped", "device")),
     ):
         if value not in known:
             raise ValueError(f"{option} is {value}; expected one of {', '.join(known)}")
+    compiler = os.environ.get("CXX", "g++")
+    if settings["compile"] and not torch.cuda.is_available() and not shutil.which(compiler):
+        raise ValueError(
+            f"compile=true needs a C++ compiler, and {compiler} is not there; install one, or leave it off"
+        )
     for block in (
         *(gan[part] for part in ("generator", "discriminator", "training") if part in gan),
         settings["backbone"],
@@ -62,7 +74,10 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         for part in ("optimiser", "schedule"):
             build.check(block[part])
         training.needs(block)  # refuses what is out of its range
+        if not 0 <= block.get("random_erasing", 0) <= 1:
+            raise ValueError(f"{method}.random_erasing is {block['random_erasing']}; expected a probability, 0 to 1")
         check_length(method, block)
+        _check_networks(method, settings)
         sizes |= {f"{method}.{name}": block[name] for name in ("batch", "n_t", "target_batch") if name in block}
         if "persons" in block:
             sizes[f"{method}.persons x {method}.images_per_person"] = block["persons"] * block["images_per_person"]
@@ -70,6 +85,37 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         if size < 1 and not name.endswith(".n_t"):
             raise ValueError(f"{name} is {size}; expected at least 1")
         share(size, num_workers, name)
+
+
+def _check_networks(method: str, settings: dict) -> None:
+    """Build the method and what it starts from: do the trunk's maps fit its parts, and the weights each other?"""
+    chain = [method]
+    while start := settings[chain[-1]]["start"]:
+        chain.append(start)
+    given = {
+        "chain": [settings[name] for name in chain],
+        "backbone": settings["backbone"],
+        "images": settings["images"],
+    }
+    try:
+        _build_chain(json.dumps(given, sort_keys=True))
+    except ValueError as error:
+        raise ValueError(f"{method}: {error}") from error
+
+
+@lru_cache(maxsize=256)  # a grid asks for each many times
+def _build_chain(text: str) -> None:
+    given = json.loads(text)
+    known = ("_target_", *build.defaults(build.resolve(given["backbone"]["_target_"])))
+    backbone = {key: value for key, value in (given["backbone"] | {"weights": None}).items() if key in known}
+    start = None
+    with torch.device("meta"):  # no memory, no numbers
+        for block in reversed(given["chain"]):
+            made = training.new_method({"backbone": backbone, "method": block}, 2).eval()
+            made.embed(torch.zeros(2, 3, given["images"]["height"], given["images"]["width"]))
+            if start:
+                made.start_from(start.state_dict())
+            start = made
 
 
 def _check_discriminator(settings: dict) -> None:

@@ -194,8 +194,8 @@ def in_group(config: dict) -> Exception | None:
     for job in config["jobs"]:
         try:
             config["worker"](job)
-        except ValueError as error:
-            return error  # settings and data are the same on every rank, so all of them end here
+        except (ValueError, FloatingPointError) as error:
+            return error  # settings and data are the same on every rank, and a loss is looked at by all: all of them end here
         except USER_ERRORS as error:
             if alone:  # with other ranks waiting, only an exception ends the group
                 return error

@@ -98,8 +98,9 @@ def many_main(story: Callable[[dict, Callable], None], name: str, taken: dict[st
         return
     searched = [argument for argument in arguments if argument.startswith("sweep.space.")]
     arguments = [argument for argument in arguments if argument not in searched]
+    arguments = [options.long_name(argument) for argument in arguments]
     own = [argument for argument in arguments if argument.partition("=")[0].partition(".")[0] in keys]
-    rest = [options.long_name(argument) for argument in arguments if argument not in own]
+    rest = [argument for argument in arguments if argument not in own]
     if not any(argument.startswith("cluster=") for argument in rest):
         rest.insert(0, f"cluster={cluster}")
     with clear_errors():

@@ -7,7 +7,6 @@ from pipelines.data_stage import origin
 from pipelines.grids import Cell, differences, labels, published, scores, shares, statistics_of
 from pipelines.measuring import RATIOS
 
-PUBLISHED = "published: on the real sets, ResNet-50 at 256x128; its mAP is by trapezoids, so hold mAP trap. against it"
 PUBLISHED_METRICS = ("mAP", "rank1")
 
 
@@ -30,7 +29,8 @@ def bars(own: dict, cells: list[Cell]) -> tuple:
     beside = published(own)
     every = scores(cells, "mAP_trapezoid" if beside else "mAP")
     theirs = {d: {row: values["mAP"] for row, values in rows.items() if "mAP" in values} for d, rows in beside.items()}
-    return headline(own, cells), labels(own), every, theirs, _measured(cells)
+    of = [_measured(cells), *own["grid"].get("published_of", ["", ""])[:1]]
+    return headline(own, cells), labels(own), every, theirs, *of
 
 
 def table(own: dict, cells: list[Cell]) -> str:
@@ -124,7 +124,9 @@ def headline(own: dict, cells: list[Cell]) -> str:
     if one["recipe"] != "quick":
         text += "; rows trained as published, not for equally many steps"
     text = "; ".join([text, *(one for one in own.get("given", ()) if one.partition("=")[0] not in fixed)])
-    return f"{text} (percent, mean +- deviation)" + (f"\n{PUBLISHED}" if beside else "")
+    return f"{text} (percent, mean +- deviation)" + (
+        f"\npublished: {'; '.join(own['grid']['published_of'])}" if beside else ""
+    )
 
 
 def _measured(cells: list[Cell]) -> str:

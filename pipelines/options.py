@@ -3,6 +3,7 @@
 import copy
 import difflib
 import math
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ NULLABLE = {
     "start": "pretrain",
     "fcn_width": 512,
 }
+PATHS = ("root", "work_dir", "weights", "to", "manifest")  # options that name a file or folder
 NO_VARIANT = (
     "gan.seed=",
     "gan.bounds.",
@@ -30,6 +32,16 @@ def compose(arguments: list[str]) -> dict:
     """The settings that a command line of `arguments` gives, as plain values."""
     arguments = [long_name(argument) for argument in arguments]
     return plain(composed("config", [f"method=[{','.join(method_names())}]", *arguments]))
+
+
+def quoted(argument: str) -> str:
+    """A path as Hydra reads it: one with spaces, letters beyond ASCII or signs of its grammar is put in quotes."""
+    option, equals, value = argument.partition("=")
+    if option.rpartition(".")[2] not in PATHS or re.fullmatch(
+        r"""[\w./:+@%~-]*|'.*'|".*"|null|\$\{.*\}""", value, re.ASCII
+    ):
+        return argument
+    return f"{option}{equals}'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def composed(name: str, overrides: list[str]):
@@ -208,7 +220,7 @@ def method_names() -> list[str]:
 def long_name(argument: str) -> str:
     """beta=0.3 -> hhl.beta=0.3, and the like."""
     name, equals, value = argument.partition("=")
-    return f"{SHORT[name]}={value}" if equals and name in SHORT else argument
+    return quoted(f"{SHORT[name]}={value}" if equals and name in SHORT else argument)
 
 
 def did_you_mean(word: str, known) -> str:

@@ -37,6 +37,7 @@ def train(job: dict, watch: Callable | None = None) -> None:
         if distributed.broadcast(Path(job["folder"]).is_dir()):
             return
         torch.set_num_threads(job["threads"])
+        torch.backends.cudnn.deterministic = True
         torch.manual_seed(sampling.generator(job["settings"]["seed"], "weights").initial_seed())
         whole = _generator(job) if job["name"] == "generator" else _method(job, watch)
         if whole and distributed.rank() == 0:
@@ -164,7 +165,7 @@ def trained_method(folder: Path):
 
 
 def needs(block: dict) -> tuple[str, ...]:
-    """Inputs beside the source that the method's training takes with these options: of "target" and "styles"."""
+    """Inputs beside the source that the method's training takes with these options: of "target", "styles" and "clusters"."""
     options = {k: v for k, v in block.items() if k != "_target_"}
     return resolve(block["_target_"]).inputs(**options)
 

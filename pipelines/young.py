@@ -29,4 +29,11 @@ def without_off(block):
         return block
     defaults = build.defaults(build.resolve(block["_target_"]))
     off = {k: defaults.get(k) if YOUNG[k] is None else YOUNG[k] for k in block if k in YOUNG}
+    off = {
+        k: value for k, value in off.items() if _plain(defaults.get(k, value)) == _plain(value)
+    }  # built as it is hashed
     return {k: v for k, v in block.items() if k not in off or v != off[k]}
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value

@@ -121,8 +121,20 @@ def on_device(store, device: str):
     resident = copy.copy(store)
     for name in ("images", "styles"):
         if hasattr(store, name):
-            setattr(resident, name, torch.from_numpy(np.array(getattr(store, name))).to(device))
+            setattr(resident, name, _moved(getattr(store, name), device))
     return resident
+
+
+def _moved(pictures: np.ndarray, device: str) -> torch.Tensor:
+    """On the device; what one picture stands for many times in is moved once."""
+    repeated = pictures.ndim == 5 and pictures.strides[1] == 0
+    once = np.array(pictures[:, :1] if repeated else pictures)
+    if device != "cpu" and once.nbytes > (free := torch.cuda.mem_get_info(device)[0]):
+        raise ValueError(
+            f"data.cache=device: {once.nbytes / 2**30:.1f} GB of pictures, and the device has {free / 2**30:.1f} GB free; "
+            "expected room for them: give data.cache=mapped"
+        )
+    return torch.from_numpy(once).to(device).expand(pictures.shape)
 
 
 def _rows(pictures: np.ndarray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:

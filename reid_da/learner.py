@@ -93,9 +93,10 @@ class Learner:
         terms = self._backward(batch)
         values = torch.stack([*terms.values()]).tolist()  # a GPU is waited for once
         floats = dict(zip(terms, values, strict=True))
-        for name, value in floats.items():
-            if not math.isfinite(value):
-                raise FloatingPointError(f"step {batch['step']}: {name} is {value}; a smaller learning rate may help")
+        broken = {name: value for name, value in floats.items() if not math.isfinite(value)}
+        if distributed.mean({"finite": float(not broken)})["finite"] < 1:  # on all ranks alike
+            name, value = next(iter(broken.items()), ("a term", "not finite on another worker"))
+            raise FloatingPointError(f"step {batch['step']}: {name} is {value}; a smaller learning rate may help")
         distributed.average_gradients(p for group in self.groups.values() for p in group)
         self.optimiser.step()
         return floats | {"lr_factor": factor}

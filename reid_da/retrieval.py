@@ -89,7 +89,7 @@ def clusters(features, count: int, *, seed: int = 0) -> np.ndarray:
     """(N,) int64 numbers 0..count-1: k-means clusters (FAISS, 20 iterations, Euclidean) of features (N, D).
 
     features: torch or numpy. The best of five starts; deterministic for a seed. Raises ValueError unless features are (N, D)
-    and finite, and 1 <= count <= N.
+    and finite, and 1 <= count <= N, and every cluster has a row.
     """
     import faiss
 
@@ -100,7 +100,10 @@ def clusters(features, count: int, *, seed: int = 0) -> np.ndarray:
     limits = {"min_points_per_centroid": 1, "max_points_per_centroid": points}
     means = faiss.Kmeans(features.shape[1], count, niter=20, nredo=5, seed=seed, **limits)
     means.train(features)
-    return means.index.search(features, 1)[1][:, 0]
+    found = means.index.search(features, 1)[1][:, 0]
+    if (distinct := len(np.unique(found))) < count:
+        raise ValueError(f"found {distinct} clusters of {len(features)} rows, many of them alike; expected {count}")
+    return found
 
 
 def _vectors(features) -> np.ndarray:

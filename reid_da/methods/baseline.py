@@ -30,10 +30,11 @@ def neck(num_features: int) -> nn.BatchNorm1d:
     return norm
 
 
-def check_smoothing(value: float) -> None:
-    """Refuse a label_smoothing outside [0, 1)."""
-    if not 0 <= value < 1:
-        raise ValueError(f"label_smoothing is {value}; expected 0 (none) to below 1, such as 0.1")
+def check_shares(**options: float) -> None:
+    """Refuse an option that is a share of something and lies outside [0, 1)."""
+    for name, value in options.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} is {value}; expected 0 (none) to below 1, such as 0.1")
 
 
 class Baseline(nn.Module):
@@ -61,7 +62,7 @@ class Baseline(nn.Module):
         bn_neck: bool = False,
     ):
         super().__init__()
-        check_smoothing(label_smoothing)
+        check_shares(label_smoothing=label_smoothing, dropout=dropout)
         self.backbone, self.batch, self.dropout, self.label_smoothing = backbone, batch, dropout, label_smoothing
         self.neck = neck(backbone.num_features) if bn_neck else nn.Identity()
         self.embedding = nn.Sequential(
@@ -74,9 +75,9 @@ class Baseline(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     @staticmethod
-    def inputs(label_smoothing: float = 0.0, **options) -> tuple[str, ...]:
+    def inputs(label_smoothing: float = 0.0, dropout: float = 0.5, **options) -> tuple[str, ...]:
         """What training takes beside the source, of "target", "styles" and "clusters". Raises ValueError for bad options."""
-        check_smoothing(label_smoothing)
+        check_shares(label_smoothing=label_smoothing, dropout=dropout)
         return ()
 
     def streams(self, source: ImageStore, seed: int) -> dict[str, tuple]:

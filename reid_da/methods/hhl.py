@@ -80,7 +80,7 @@ class HHL(Baseline):
         **baseline,
     ):
         super().__init__(backbone, num_persons=num_persons, **baseline)
-        self.inputs(n_t=n_t, beta=beta, styles=styles, losses=losses, sampling=sampling)
+        self.inputs(n_t=n_t, beta=beta, styles=styles, losses=losses, sampling=sampling, margin=margin)
         self.weights = {"loss/triplet": beta}
         self.losses, self.sampling, self.soft_margin = losses, sampling, soft_margin
         self.n_t = 0 if losses == "L_T" else n_t
@@ -98,18 +98,21 @@ class HHL(Baseline):
         styles: str = "generator",
         losses: str = "L_CD",
         sampling: str = "random",
+        margin: float = 0.3,
         **options,
     ) -> tuple[str, ...]:
         """As Baseline.inputs, and "clusters" (of the target's images) where it samples from them; none for n_t = 0.
 
         Raises:
-            ValueError: a negative beta or n_t, an unknown name, or L_C without target images.
+            ValueError: a negative beta, n_t or margin, an unknown name, or L_C with fewer than two target images.
         """
         Baseline.inputs(**options)
         if beta < 0 or n_t < 0:
             raise ValueError(
                 f"hhl.beta is {beta} and hhl.n_t is {n_t}; expected both at least 0 (n_t 0: no target images)"
             )
+        if margin < 0:
+            raise ValueError(f"hhl.margin is {margin}; expected at least 0")
         for name, value, known in (
             ("styles", styles, STYLES),
             ("losses", losses, LOSSES),
@@ -119,9 +122,10 @@ class HHL(Baseline):
                 raise ValueError(f"hhl.{name} is {value}; expected one of {', '.join(known)}")
         if styles == "jitter":
             check_jitter(options.get("jitter", (0, 0, 0, 0)))
-        if losses == "L_C" and not n_t:
+        if losses == "L_C" and n_t < 2:
             raise ValueError(
-                "hhl.losses=L_C is taken over target images alone, and hhl.n_t is 0; expected n_t at least 1"
+                f"hhl.losses=L_C is taken over target images alone, which are each other's negatives, and hhl.n_t is {n_t}; "
+                "expected n_t at least 2"
             )
         if not n_t or losses == "L_T":
             return ()

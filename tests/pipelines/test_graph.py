@@ -131,3 +131,37 @@ def test_bf16_is_another_training_and_layout_compiler_and_cache_are_not():
 def test_an_unknown_precision_or_cache_is_refused(option):
     with pytest.raises(ValueError, match=option.replace("=", " is ") + "; expected one of"):
         graph.plan(options.compose([*PAIR, option]))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["hhl.random_erasing=1.5"], "hhl.random_erasing is 1.5; expected a probability"),
+        (["arn.encoder=fcn", "arn.map_size=[3,3]"], "map_size"),
+        (["hhl.start=baseline", "baseline.bn_neck=true"], "bn_neck"),
+        (["hhl.embedding=128"], "embedding"),
+        (["recipe=paper", "arn.encoder=fcn", "backbone.last_stride=1"], "map_size"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused_before_anything_is_made(given, told):
+    with pytest.raises(ValueError, match=told):
+        graph.plan(options.compose([*PAIR, *given]))
+
+
+def test_a_baseline_that_only_clusters_is_checked_too():
+    given = ["methods=[hhl]", "hhl.sampling=clustered", "baseline.batch=63"]
+    with pytest.raises(ValueError, match=r"baseline.batch"):
+        graph.plan(options.compose([*PAIR, *given]), num_workers=2)
+
+
+def test_compile_without_a_compiler_is_refused(monkeypatch):
+    monkeypatch.setenv("CXX", "/nonexistent/c++")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="needs a C\\+\\+ compiler"):
+        graph.plan(options.compose([*PAIR, "compile=true"]))
+
+
+@pytest.mark.parametrize("value", ["/data/ein Märkt", "/it's/a,b", "/x=(1)", "plain/path-1", "null", "'/in quotes/x'"])
+def test_a_path_is_taken_as_it_is_whatever_letters_it_has(value):
+    root = options.compose([*PAIR, f"target.root={value}"])["target"]["root"]
+    assert root == {"null": None, "'/in quotes/x'": "/in quotes/x"}.get(value, value)

@@ -223,7 +223,9 @@ def test_streams_of_one_seed_are_not_the_same_rows(world):
         ({"n_t": -1}, "expected both at least 0"),
         ({"losses": "L_X"}, "hhl.losses is L_X; expected one of L_T, L_D, L_C, L_CD"),
         ({"sampling": "best"}, "hhl.sampling is best; expected one of random, clustered, supervised"),
-        ({"losses": "L_C", "n_t": 0}, "expected n_t at least 1"),
+        ({"losses": "L_C", "n_t": 1}, "expected n_t at least 2"),
+        ({"margin": -1.0}, "hhl.margin is -1.0; expected at least 0"),
+        ({"dropout": 1.0}, "dropout is 1.0; expected 0"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
     ],
 )
