@@ -83,22 +83,23 @@ def origin(settings: dict) -> str:
 
 
 def fingerprint(dataset) -> str:
-    """Hash of every image's path, size and time of change: what stands for the pixels of data on disk."""
+    """Hash of every image's and list's path, size and time of change: what stands for the contents of data on disk."""
     digest = hashlib.sha256()
-    for split in (dataset.train, dataset.query, dataset.gallery):
-        for record in split:
-            status = os.stat(record.path)
-            digest.update(json.dumps([record.path, status.st_size, status.st_mtime_ns]).encode())
+    images = (record.path for split in SPLITS for record in getattr(dataset, split))
+    for path in (*images, *dataset.lists):
+        status = os.stat(path)
+        digest.update(json.dumps([path, status.st_size, status.st_mtime_ns]).encode())
     return digest.hexdigest()[:16]
 
 
 def refuse_unmatched(dataset, skip: bool) -> None:
-    """Images whose names tell no person and camera stop the run, unless they are to be left out."""
+    """Images of which nothing tells person and camera stop the run, unless they are to be left out."""
     images = [path for path in dataset.unmatched if path.lower().endswith((".jpg", ".jpeg", ".png"))]
     if images and not skip:
         raise ValueError(
-            f"{len(images)} images whose names tell no person and camera, {images[0]} first; expected names such as "
-            "0002_c1s1_000451_03.jpg. Rename them, or leave them out with data.skip_unmatched=true"
+            f"{len(images)} images of which nothing tells person and camera, {images[0]} first; expected names such as "
+            "0002_c1s1_000451_03.jpg, a line in the data set's list, or a folder camera_<number> of one's own. Rename, list or "
+            "move them, or leave them out with data.skip_unmatched=true"
         )
 
 

@@ -38,7 +38,8 @@ class Dataset:
     """A data set as read from disk; records are sorted by path.
 
     `num_junk` counts the images dropped as JUNK, and `unmatched` lists (sorted) the paths that were passed over because
-    no pattern matched their name, so that nothing is skipped unseen.
+    no pattern matched their name and no list names them, so that nothing is skipped unseen. `lists` are the files, if
+    any, that tell whom and where the images show: with another text in them it is another data set.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Dataset:
     gallery: tuple[Record, ...]
     num_junk: int = 0
     unmatched: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, Counts]:
         """Number of images, persons (without DISTRACTOR) and cameras of each split, by the split's name."""

@@ -1,0 +1,34 @@
+"""What the data stage makes of a data set as it was read: its fingerprint, and what is told or refused of it."""
+
+import os
+
+import pytest
+
+from pipelines import data_stage
+from reid_da.records import Dataset, Record
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """A data set of one image and the list that says what it shows."""
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    (tmp_path / "list.txt").write_text("a.jpg 1")
+    return Dataset("listed", (Record(str(tmp_path / "a.jpg"), 1, 1),), (), (), lists=(str(tmp_path / "list.txt"),))
+
+
+def test_another_list_is_another_data_set(listed):
+    before = data_stage.fingerprint(listed)
+    assert data_stage.fingerprint(listed) == before
+    for path in (listed.train[0].path, listed.lists[0]):
+        os.utime(path, ns=(0, 0))
+        assert data_stage.fingerprint(listed) != before
+        before = data_stage.fingerprint(listed)
+
+
+def test_images_of_which_nothing_tells_stop_a_run_unless_left_out():
+    strange = Dataset("strange", (), (), (), unmatched=("x/Thumbs.db", "x/holiday.JPG"))
+    with pytest.raises(
+        ValueError, match="1 images of which nothing tells .* x/holiday.JPG first; expected names .* list"
+    ):
+        data_stage.refuse_unmatched(strange, skip=False)
+    data_stage.refuse_unmatched(strange, skip=True)
