@@ -115,8 +115,9 @@ def notes(name: str, dataset, block: dict) -> list[str]:
 
 
 def _differences(dataset, block: dict) -> list[str]:
-    """Against the counts that the reader's module states, if it states any."""
-    published = getattr(sys.modules[resolve(block["_target_"]).__module__], "PUBLISHED", None)
+    """Against the counts that the reader's module states, if it states any: by the data set's name where it reads several."""
+    published = getattr(sys.modules[resolve(block["_target_"]).__module__], "PUBLISHED", {})
+    published = published.get(dataset.name, published)
     return differences(dataset, published) if published else []
 
 

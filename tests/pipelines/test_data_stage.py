@@ -32,3 +32,11 @@ def test_images_of_which_nothing_tells_stop_a_run_unless_left_out():
     ):
         data_stage.refuse_unmatched(strange, skip=False)
     data_stage.refuse_unmatched(strange, skip=True)
+
+
+@pytest.mark.parametrize("boxes, published", [("detected", 7365), ("labeled", 7368)])
+def test_published_sizes_are_those_of_the_boxes(boxes, published):
+    reader = {"_target_": "reid_da.datasets.cuhk03np.cuhk03np", "boxes": boxes}
+    lines = data_stage.notes("cuhk03np", Dataset(f"cuhk03np {boxes}", (), (), ()), reader)
+    assert lines[0] == f"cuhk03np, train: 0 images of 0 persons; published {published} of 767"
+    assert len(lines) == 3
