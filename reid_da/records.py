@@ -2,15 +2,18 @@
 
 Conventions, those of Market-1501 (Zheng et al., ICCV 2015), on which every reader agrees:
 
-- A person is the integer of the file name. Two of them are no persons: JUNK (-1), a crop too poor to be judged, which
-  readers drop and count, so that no record carries it; and DISTRACTOR (0), a crop of a passer-by or of no person at
-  all, which stays in the gallery, where it can only be a wrong answer. Training and query hold neither.
-- A camera is the number in the file name, which counts from 1 and may leave gaps. Who needs 0..n-1 maps it.
+- A person is the integer of the file name. Three of them are no persons: JUNK (-1), a crop too poor to be judged, which
+  readers drop and count, so that no record carries it; DISTRACTOR (0), a crop of a passer-by or of no person at
+  all, which stays in the gallery, where it can only be a wrong answer; and UNLABELLED (-2), a crop of which nobody has
+  told whom it shows, which only training may hold. Training and query hold neither of the others.
+- A camera is the number in the file name, which counts from 1 (one's own may be 0) and may leave gaps. Who needs 0..n-1
+  maps it.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+UNLABELLED = -2
 JUNK = -1
 DISTRACTOR = 0
 SPLITS = ("train", "query", "gallery")
@@ -26,7 +29,7 @@ class Record:
 
 
 class Counts(NamedTuple):
-    """Sizes of a split; `persons` leaves DISTRACTOR out, since it is nobody, while `images` and `cameras` count all."""
+    """Sizes of a split; `persons` leaves DISTRACTOR and UNLABELLED out, who are nobody; `images` and `cameras` count all."""
 
     images: int
     persons: int
@@ -51,12 +54,12 @@ class Dataset:
     lists: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, Counts]:
-        """Number of images, persons (without DISTRACTOR) and cameras of each split, by the split's name."""
+        """Number of images, persons (without DISTRACTOR, UNLABELLED) and cameras of each split, by the split's name."""
         return {split: _counts(getattr(self, split)) for split in SPLITS}
 
 
 def _counts(records: tuple[Record, ...]) -> Counts:
-    persons = {record.person for record in records} - {DISTRACTOR}
+    persons = {record.person for record in records} - {DISTRACTOR, UNLABELLED}
     return Counts(len(records), len(persons), len({record.camera for record in records}))
 
 
