@@ -42,7 +42,7 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
 
 
 def training_files(settings: dict, role: str) -> list[tuple[str, int]]:
-    """Path and camera of every training image of the data set in `role`, before it is decoded; of one to be drawn, its name.
+    """Path and camera of every training image of the data set in `role`, before it is decoded; below its root if it is drawn.
 
     Raises:
         ValueError: the folder is missing or malformed (see the reader), or two images have the same stem.
