@@ -55,7 +55,7 @@ def training_files(settings: dict, role: str) -> list[tuple[str, int]]:
     stems = Counter(Path(path).stem for path, _ in files)
     if twice := next((stem for stem, count in stems.items() if count > 1), None):
         raise ValueError(
-            f"{block['name']} has two training images {twice} of different endings; styles are named by it"
+            f"{block['name']} has two training images {twice} in different folders or of different endings; styles are named by it"
         )
     return files
 
@@ -66,6 +66,10 @@ def data_root(settings: dict, role: str) -> str | None:
     if block["root"]:
         return os.path.abspath(block["root"])
     if data["kind"] == "synthetic":
+        if manifest := block["reader"].get("manifest"):  # a drawn world has none: the images would be somebody's own
+            raise ValueError(
+                f"{role}.reader.manifest is {manifest}; give the data set's folder too, with {role}.root=/path"
+            )
         if not block["world"]:
             raise ValueError(f"{block['name']} cannot be drawn; give its folder with {role}.root=/path")
         return None

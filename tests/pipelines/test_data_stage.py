@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipelines import data_stage
+from pipelines import data_stage, options
 from reid_da.records import Dataset, Record
 
 
@@ -40,3 +40,16 @@ def test_published_sizes_are_those_of_the_boxes(boxes, published):
     lines = data_stage.notes("cuhk03np", Dataset(f"cuhk03np {boxes}", (), (), ()), reader)
     assert lines[0] == f"cuhk03np, train: 0 images of 0 persons; published {published} of 767"
     assert len(lines) == 3
+
+
+def test_a_manifest_without_a_folder_is_not_read_beside_a_drawn_world():
+    settings = options.compose(["source=market", "target=folder", "target.reader.manifest=/data/mine.csv"])
+    with pytest.raises(ValueError, match="target.reader.manifest is /data/mine.csv; .* target.root=/path"):
+        data_stage.data_root(settings, "target")
+
+
+@pytest.mark.parametrize("name, cameras", [("msmt17", 15), ("cuhk03np", 2), ("folder", 3)])
+def test_training_files_of_worlds_to_be_drawn(name, cameras):
+    settings = options.compose(["source=market", f"target={name}"])
+    files = data_stage.training_files(settings, "target")
+    assert len({camera for _, camera in files}) == cameras and len(files) > 700
