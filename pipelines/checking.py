@@ -6,7 +6,7 @@ Called by pipelines/check.py, and for its counts by the data stage: before every
 from pathlib import Path
 
 from reid_da import inspection
-from reid_da.records import SPLITS, Dataset
+from reid_da.records import SPLITS, UNLABELLED, Dataset
 from reid_da.survey import Survey
 
 SHOWN = 3  # files named of many
@@ -56,10 +56,15 @@ def pointless(dataset: Dataset, name: str, role: str) -> list[str]:
             f"{name}: {len(dataset.train)} training images of {persons} persons; a source needs images of two persons and more, "
             "with their names: a set without persons can be the target"
         )
+    elif role == "source" and (nameless := sum(record.person == UNLABELLED for record in dataset.train)):
+        lines.append(
+            f"{name}: {nameless} of {len(dataset.train)} training images tell no person; a source must be labelled throughout: "
+            "leave them out of it"
+        )
     if valid.total and not valid.valid:
         lines.append(
             f"{name}: {valid}; expected a gallery image of the person by another camera: put such persons into query and gallery, "
-            "or leave both empty, and the target is adapted without being evaluated"
+            "or leave both empty"
         )
     return lines
 

@@ -31,21 +31,23 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
     root = data_root(settings, role)
     if root is None:
         draw = {"world": block["world"], "seed": data["seed"], **data["world"]}
-        return Stage(
-            "data", f"data {block['name']}", values | {"draw": draw}, version=version, about=_about(settings, role)
-        )
+        about = _about(settings, role) | {
+            "judged": synthetic.can_redraw(block["world"]["world"])
+        }  # whose names tell persons
+        return Stage("data", f"data {block['name']}", values | {"draw": draw}, version=version, about=about)
     dataset = build(block["reader"], root)
     wrong = unmatched(dataset, data["skip_unmatched"]) + checking.pointless(dataset, block["name"], role)
     if wrong:
         raise ValueError("\n".join(wrong))
     values |= {"root": root, "fingerprint": fingerprint(dataset)}
     about = _about(settings, role) | {"notes": notes(block["name"], dataset, block["reader"])}
+    about["judged"] = bool(dataset.query)
     about["whole"] = not _differences(dataset, block["reader"])
     return Stage("data", f"data {block['name']}", values, version=version, about=about)
 
 
 def training_files(settings: dict, role: str) -> list[tuple[str, int]]:
-    """Path and camera of every training image of the data set in `role`, before it is decoded; of one to be drawn, its name.
+    """Path and camera of every training image of the data set in `role`, before it is decoded; below its root if it is drawn.
 
     Raises:
         ValueError: the folder is missing or malformed (see the reader), or two images have the same stem.
@@ -58,7 +60,7 @@ def training_files(settings: dict, role: str) -> list[tuple[str, int]]:
     stems = Counter(Path(path).stem for path, _ in files)
     if twice := next((stem for stem, count in stems.items() if count > 1), None):
         raise ValueError(
-            f"{block['name']} has two training images {twice} of different endings; styles are named by it"
+            f"{block['name']} has two training images {twice} in different folders or of different endings; styles are named by it"
         )
     return files
 
@@ -69,6 +71,10 @@ def data_root(settings: dict, role: str) -> str | None:
     if block["root"]:
         return os.path.abspath(block["root"])
     if data["kind"] == "synthetic":
+        if manifest := block["reader"].get("manifest"):  # a drawn world has none: the images would be somebody's own
+            raise ValueError(
+                f"{role}.reader.manifest is {manifest}; give the data set's folder too, with {role}.root=/path"
+            )
         if not block["world"]:
             raise ValueError(f"{block['name']} cannot be drawn; give its folder with {role}.root=/path")
         return None
@@ -86,23 +92,24 @@ def origin(settings: dict) -> str:
 
 
 def fingerprint(dataset) -> str:
-    """Hash of every image's path, size and time of change: what stands for the pixels of data on disk."""
+    """Hash of every image's and list's path, size and time of change: what stands for the contents of data on disk."""
     digest = hashlib.sha256()
-    for split in (dataset.train, dataset.query, dataset.gallery):
-        for record in split:
-            status = os.stat(record.path)
-            digest.update(json.dumps([record.path, status.st_size, status.st_mtime_ns]).encode())
+    images = (record.path for split in SPLITS for record in getattr(dataset, split))
+    for path in (*images, *dataset.lists):
+        status = os.stat(path)
+        digest.update(json.dumps([path, status.st_size, status.st_mtime_ns]).encode())
     return digest.hexdigest()[:16]
 
 
 def unmatched(dataset, skip: bool) -> list[str]:
-    """Images whose names tell no person and camera stop a run, unless they are to be left out: a line that says so."""
+    """Images of which nothing tells person and camera stop a run, unless they are to be left out: a line that says so."""
     images = [path for path in dataset.unmatched if path.lower().endswith(ENDINGS)]
     if not images or skip:
         return []
     return [
-        f"{len(images)} images whose names tell no person and camera, {images[0]} first; expected names such as "
-        "0002_c1s1_000451_03.jpg. Rename them, or leave them out with data.skip_unmatched=true"
+        f"{len(images)} images of which nothing tells person and camera, {images[0]} first; expected names such as "
+        "0002_c1s1_000451_03.jpg, a line in the data set's list, or a folder camera_<number> of one's own. Rename, list or "
+        "move them, or leave them out with data.skip_unmatched=true"
     ]
 
 
@@ -120,8 +127,9 @@ def notes(name: str, dataset, block: dict) -> list[str]:
 
 
 def _differences(dataset, block: dict) -> list[str]:
-    """Against the counts that the reader's module states, if it states any."""
-    published = getattr(sys.modules[resolve(block["_target_"]).__module__], "PUBLISHED", None)
+    """Against the counts that the reader's module states, if it states any: by the data set's name where it reads several."""
+    published = getattr(sys.modules[resolve(block["_target_"]).__module__], "PUBLISHED", {})
+    published = published.get(dataset.name, published)
     return differences(dataset, published) if published else []
 
 

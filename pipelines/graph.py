@@ -18,6 +18,7 @@ from pipelines import checks, ready, training
 from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
 from pipelines.young import without_off
+from reid_da.datasets.synthetic import can_redraw
 from reid_da.methods.hhl import canonical
 
 # Raised when a stage's code changes what it makes from the same settings.
@@ -37,6 +38,12 @@ def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = N
     """
     data = data or data_stages(settings)
     checks.check_sizes(settings, num_workers)
+    for stage in data.values():
+        if not stage.about["judged"]:
+            raise ValueError(
+                f"{stage.about['dataset']} has no query and gallery images of known persons, on which run.py judges its methods; "
+                "expected such images. check.py and export_styles.py take it as it is"
+            )
     graph: list[Stage] = list(data.values())
     for method in settings["methods"]:
         stages = with_inputs(_method_stage(method, settings, data))
@@ -101,9 +108,11 @@ def upper_bound(settings: dict, data: dict[str, Stage]) -> list[Stage]:
 
 
 def _draw(target: Stage) -> dict:
-    """What the target's images can be drawn again with, under other cameras; empty for data on disk."""
+    """What the target's images can be drawn again with, under other cameras; empty where nobody can tell how."""
     draw = target.settings.get("draw")
-    return {"draw": {"world": draw["world"]["world"], "seed": draw["seed"]}} if draw else {}
+    if not draw or not can_redraw(draw["world"]["world"]):
+        return {}
+    return {"draw": {"world": draw["world"]["world"], "seed": draw["seed"]}}
 
 
 def style_retrieval(settings: dict, method: Stage, num_workers: int = 1) -> Stage:
@@ -150,8 +159,9 @@ def _styles_stage(block: dict, settings: dict, target: Stage) -> Stage:
         inputs["generator"] = Stage("generator", "generator", gan, {"target": target}, VERSIONS["generator"], about)
     elif kind == "redrawn":
         if not (draw := _draw(target)):
+            why = "is drawn with names that tell no person" if "draw" in target.settings else "is read from disk"
             raise ValueError(
-                f"hhl.styles=redrawn draws the target again under its other cameras, and {about['target']} is read from disk; "
+                f"hhl.styles=redrawn draws the target again under its other cameras, and {about['target']} {why}; "
                 "expected generator, copies or jitter"
             )
         values |= draw

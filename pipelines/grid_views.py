@@ -29,8 +29,13 @@ def bars(own: dict, cells: list[Cell]) -> tuple:
     beside = published(own)
     every = scores(cells, "mAP_trapezoid" if beside else "mAP")
     theirs = {d: {row: values["mAP"] for row, values in rows.items() if "mAP" in values} for d, rows in beside.items()}
-    of = [_measured(cells), *own["grid"].get("published_of", ["", ""])[:1]]
+    of = [_measured(cells), _of(own)[0]]
     return headline(own, cells), labels(own), every, theirs, *of
+
+
+def _of(own: dict) -> list[str]:
+    """What the grid's published figures are of, and a remark."""
+    return own["grid"].get("published_of", ["the papers' data and networks"])
 
 
 def table(own: dict, cells: list[Cell]) -> str:
@@ -124,9 +129,7 @@ def headline(own: dict, cells: list[Cell]) -> str:
     if one["recipe"] != "quick":
         text += "; rows trained as published, not for equally many steps"
     text = "; ".join([text, *(one for one in own.get("given", ()) if one.partition("=")[0] not in fixed)])
-    return f"{text} (percent, mean +- deviation)" + (
-        f"\npublished: {'; '.join(own['grid']['published_of'])}" if beside else ""
-    )
+    return f"{text} (percent, mean +- deviation)" + (f"\npublished: {'; '.join(_of(own))}" if beside else "")
 
 
 def _measured(cells: list[Cell]) -> str:

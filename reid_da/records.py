@@ -2,15 +2,18 @@
 
 Conventions, those of Market-1501 (Zheng et al., ICCV 2015), on which every reader agrees:
 
-- A person is the integer of the file name. Two of them are no persons: JUNK (-1), a crop too poor to be judged, which
-  readers drop and count, so that no record carries it; and DISTRACTOR (0), a crop of a passer-by or of no person at
-  all, which stays in the gallery, where it can only be a wrong answer. Training and query hold neither.
-- A camera is the number in the file name, which counts from 1 and may leave gaps. Who needs 0..n-1 maps it.
+- A person is the integer of the file name. Three of them are no persons: JUNK (-1), a crop too poor to be judged, which
+  readers drop and count, so that no record carries it; DISTRACTOR (0), a crop of a passer-by or of no person at
+  all, which stays in the gallery, where it can only be a wrong answer; and UNLABELLED (-2), a crop of which nobody has
+  told whom it shows, which only training may hold. Training and query hold neither of the others.
+- A camera is the number in the file name, which counts from 1 (one's own may be 0) and may leave gaps. Who needs 0..n-1
+  maps it.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+UNLABELLED = -2
 JUNK = -1
 DISTRACTOR = 0
 SPLITS = ("train", "query", "gallery")
@@ -31,7 +34,7 @@ class Record:
 
 
 class Counts(NamedTuple):
-    """Sizes of a split; `persons` leaves DISTRACTOR out, since it is nobody, while `images` and `cameras` count all."""
+    """Sizes of a split; `persons` leaves DISTRACTOR and UNLABELLED out, who are nobody; `images` and `cameras` count all."""
 
     images: int
     persons: int
@@ -43,7 +46,8 @@ class Dataset:
     """A data set as read from disk; records are sorted by path.
 
     `num_junk` counts the images dropped as JUNK, and `unmatched` lists (sorted) the paths that were passed over because
-    no pattern matched their name, so that nothing is skipped unseen.
+    no pattern matched their name and no list names them, so that nothing is skipped unseen. `lists` are the files, if
+    any, that tell whom and where the images show: with another text in them it is another data set.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Dataset:
     gallery: tuple[Record, ...]
     num_junk: int = 0
     unmatched: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
 
     @property
     def num_images(self) -> int:
@@ -59,7 +64,7 @@ class Dataset:
         return sum(len(getattr(self, split)) for split in SPLITS)
 
     def counts(self) -> dict[str, Counts]:
-        """Number of images, persons (without DISTRACTOR) and cameras of each split, by the split's name."""
+        """Number of images, persons (without DISTRACTOR, UNLABELLED) and cameras of each split, by the split's name."""
         return {split: _counts(getattr(self, split)) for split in SPLITS}
 
 

@@ -2,11 +2,12 @@
 
     bounding_box_train/  query/  bounding_box_test/        0002_c1s1_000451_03.jpg = person 2 seen by camera 1
 
-Called by `market1501` and `dukemtmc`; a reader of another set with these folders is one call of `read`.
+Called by `market1501`, `dukemtmc` and `cuhk03np`; a reader of another set with these folders is one call of `read`.
 """
 
 import os
 import re
+from collections.abc import Iterable
 
 from reid_da.records import DISTRACTOR, JUNK, Dataset, Record
 
@@ -16,13 +17,14 @@ ENDINGS = (".jpg", ".jpeg", ".png")
 NAME = re.compile(r"^(-1|\d+)_c(\d+)", re.ASCII)
 
 
-def read(name: str, root: str, *, official: str, example: str) -> Dataset:
+def read(name: str, root: str, *, official: str, example: str, inside: str = "") -> Dataset:
     """The data set `name` in the three folders under `root`, or under its sub-folder `official`.
 
     Args:
         root: the folder that holds the three, or the one that holds `official`.
         official: name of the folder in the published archive, such as "Market-1501-v15.09.15".
         example: a well-formed file name, quoted in errors.
+        inside: a folder within that one, if the three lie there.
 
     Returns:
         Records sorted by path; JUNK is dropped and counted; what is no image of that name pattern is in `unmatched`.
@@ -30,9 +32,10 @@ def read(name: str, root: str, *, official: str, example: str) -> Dataset:
     Raises:
         ValueError: a folder is missing, a split has no image, or training or query images carry person 0.
     """
-    home = _home(os.fspath(root), official)
+    places = {split: os.path.join(inside, folder) for split, folder in FOLDERS.items()}
+    home = find(root, official, places.values())
     splits, num_junk, unmatched = {}, 0, []
-    for split, folder in FOLDERS.items():
+    for split, folder in places.items():
         found, strange = _records(os.path.join(home, folder))
         splits[split] = tuple(record for record in found if record.person != JUNK)
         num_junk += len(found) - len(splits[split])
@@ -44,17 +47,18 @@ def read(name: str, root: str, *, official: str, example: str) -> Dataset:
     return Dataset(name, **splits, num_junk=num_junk, unmatched=tuple(sorted(unmatched)))
 
 
-def _home(root: str, official: str) -> str:
-    """The folder that holds the three: `root` itself or `root`/`official`."""
+def find(root: str, official: str, folders: Iterable[str]) -> str:
+    """The folder that holds `folders`: `root` itself or its sub-folder `official`. ValueError naming what is missing."""
+    root, folders = os.fspath(root), tuple(folders)
 
     def missing(home: str) -> list[str]:
-        return [folder for folder in FOLDERS.values() if not os.path.isdir(os.path.join(home, folder))]
+        return [folder for folder in folders if not os.path.isdir(os.path.join(home, folder))]
 
     home = min((root, os.path.join(root, official)), key=lambda home: len(missing(home)))
     if missing(home):
         raise ValueError(
             f"{home}: no folder {', '.join(missing(home))}{'' if os.path.isdir(root) else ': it does not exist'}\n"
-            f"expected {', '.join(FOLDERS.values())}, there or in a sub-folder {official}\n"
+            f"expected {', '.join(folders)}, there or in a sub-folder {official}\n"
             "set the data set's root to the folder into which its archive was unpacked"
         )
     return home

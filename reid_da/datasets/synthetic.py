@@ -1,26 +1,23 @@
-"""Two drawn worlds with camera networks of their own, written to disk in real layouts, for use where no data set is.
+"""Drawn worlds with camera networks of their own, written to disk in real layouts, for use where no data set is.
 
     image(person, number, camera) = camera_style(camera)  of  drawing(person, number)
 
-`market` is a summer square under 6 cameras in Market-1501's layout, `duke` a winter campus under 8 in DukeMTMC-reID's.
 The drawing depends on the world, the seed, the person and the image's number (the frame in its name) and not on the
 camera; the style depends on the world, the seed and the camera alone. `redraw` uses that to show a picture as another
-camera would have, which no real data set can tell.
+camera would have, which no real data set can tell. Which worlds there are says `worlds`.
 
 Called by the data stage (`draw`), and by the stage that makes the true styles (`redraw`).
 """
 
 import os
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache, lru_cache
 from random import Random
 
 import numpy as np
 from PIL import Image
 
-from reid_da.datasets.folders import FOLDERS
+from reid_da.datasets.worlds import WORLDS, Shot, World, lists, look_up, paths, told
 from reid_da.drawing import scenes, wardrobe
 from reid_da.drawing.camera_styles import CameraStyle, apply_style, draw_style
 from reid_da.drawing.pictures import picture
@@ -28,48 +25,6 @@ from reid_da.records import DISTRACTOR, JUNK
 
 QUALITY = 95  # of the JPEG files
 NUM_SCENES = 24
-PLACE = re.compile(r"^(-1|\d+)_c(\d+)(?:s\d+)?_f?(\d+)", re.ASCII)
-
-
-@dataclass(frozen=True)
-class World:
-    """What sets a world apart."""
-
-    layout: str  # of a file name
-    num_cameras: int
-    strength: float  # of the camera styles, see `camera_styles.draw_style`
-    cameras_per_person: tuple[int, int]  # fewest and most
-    junk: float  # gallery images of person -1, per test person
-    distractors: float  # gallery images of people that are never asked for, per test person
-    named_distractors: bool  # they have ids of their own, as in DukeMTMC-reID, instead of 0
-    season: scenes.Season
-    wardrobe: wardrobe.Wardrobe
-
-
-WORLDS = {
-    "market": World(
-        layout="{person}_c{camera}s1_{number:06d}_{box:02d}.jpg",
-        num_cameras=6,
-        strength=0.6,
-        cameras_per_person=(3, 6),
-        junk=0.4,
-        distractors=1.0,
-        named_distractors=False,
-        season=scenes.SUMMER,
-        wardrobe=wardrobe.SUMMER,
-    ),
-    "duke": World(
-        layout="{person}_c{camera}_f{number:07d}.jpg",
-        num_cameras=8,
-        strength=0.6,
-        cameras_per_person=(2, 6),
-        junk=0.0,
-        distractors=1.0,
-        named_distractors=True,
-        season=scenes.WINTER,
-        wardrobe=wardrobe.WINTER,
-    ),
-}
 
 
 def draw(
@@ -81,13 +36,13 @@ def draw(
     test_persons: int = 100,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Writes a world under `root` as JPEG files of 64 x 128 (width x height), for its reader to read.
+    """Writes a world under `root` as images of 64 x 128 (width x height), for its reader to read.
 
     Every person is seen by several cameras, one to three times by each; persons' numbers have gaps, as the real sets'
     have. Of a test person's images, the first by each camera is a query and the others are gallery.
 
     Args:
-        world: "market" or "duke"; by default about 2,700 and 2,400 training images.
+        world: one of `worlds.WORLDS`, such as "market" or "duke"; by default about 2,700 and 2,400 training images.
         root: a folder of the caller's, empty or left by a drawing cut short; it is whole when this returns.
         seed: equal seeds write equal bytes.
         progress: called with (images written, images in all) after each.
@@ -98,33 +53,36 @@ def draw(
     look_up(world)
     if min(train_persons, test_persons) < 1:
         raise ValueError(f"train_persons={train_persons}, test_persons={test_persons}; expected at least 1 of each")
-    plan = list(_plan(world, seed, train_persons, test_persons))
-    for folder in FOLDERS.values():
+    this, plan = WORLDS[world], _plan(world, seed, train_persons, test_persons)
+    files = paths(this, plan)
+    for folder in sorted({os.path.dirname(path) for path in files}):
         os.makedirs(os.path.join(root, folder), exist_ok=True)
-    for number, (folder, person, camera) in enumerate(plan, start=1):
-        name = _name(world, person, camera, number, box=0 if folder == FOLDERS["query"] else 1)
-        image = Image.fromarray(_image(world, seed, person, number, camera))
-        image.save(os.path.join(root, folder, name), "JPEG", quality=QUALITY)
+    for shot, path in zip(plan, files, strict=True):
+        image = Image.fromarray(_image(world, seed, shot.person, shot.number, shot.camera))
+        image.save(os.path.join(root, path), **({"quality": QUALITY} if path.endswith(".jpg") else {}))
         if progress:
-            progress(number, len(plan))
+            progress(shot.number, len(plan))
+    for name, text in (lists(plan, files) if this.lists else {}).items():
+        with open(os.path.join(root, name), "w") as file:
+            file.write(text)
 
 
 def training_files(
     world: str, *, seed: int, train_persons: int = 300, test_persons: int = 100
 ) -> list[tuple[str, int]]:
-    """Name and camera of every training image that `draw` would write, in the order of their names. Draws nothing.
+    """Path below the root and camera of every training image that `draw` would write, sorted. Draws nothing.
 
     Raises:
         ValueError: no such world.
     """
-    look_up(world)
-    plan = enumerate(_plan(world, seed, train_persons, test_persons), start=1)
-    train = [(person, camera, number) for number, (folder, person, camera) in plan if folder == FOLDERS["train"]]
-    return sorted((_name(world, person, camera, number, box=1), camera) for person, camera, number in train)
+    this = look_up(world)
+    plan = _plan(world, seed, train_persons, test_persons)
+    files = zip(plan, paths(this, plan), strict=True)
+    return sorted((path, shot.camera) for shot, path in files if shot.split == "train")
 
 
 def redraw(world: str, seed: int, path: str, camera: int) -> np.ndarray:
-    """The picture of the file at `path` as `camera` (from 1) of the same world would have shown it.
+    """The picture of the file at `path` as `camera` of the same world would have shown it.
 
     Only the file's name is read: it says which person and which number. With the file's own camera the result is the
     file up to JPEG.
@@ -133,31 +91,20 @@ def redraw(world: str, seed: int, path: str, camera: int) -> np.ndarray:
         (128, 64, 3) uint8 RGB.
 
     Raises:
-        ValueError: no such world or camera, or a name that the world does not write.
+        ValueError: no such world or camera, a name that the world does not write, or a world whose names tell no person.
     """
-    cameras = look_up(world).num_cameras
-    name = os.path.basename(os.fspath(path))
-    match = PLACE.match(name)
-    if not match:
+    person, number = told(world, os.path.basename(os.fspath(path)))
+    cameras = WORLDS[world].cameras
+    if camera not in cameras:
         raise ValueError(
-            f"{name}: expected a name of the synthetic world {world}, such as {_name(world, 2, 1, 451, 1)}"
+            f"camera {camera}: expected {cameras[0]} to {cameras[-1]}, the cameras of the synthetic world {world}"
         )
-    if not 1 <= camera <= cameras:
-        raise ValueError(f"camera {camera}: expected 1 to {cameras}, the cameras of the synthetic world {world}")
-    return _image(world, seed, int(match[1]), int(match[3]), camera)
+    return _image(world, seed, person, number, camera)
 
 
-def look_up(world: str) -> World:
-    """The world of that name; ValueError naming those there are."""
-    if world not in WORLDS:
-        raise ValueError(f"synthetic world {world!r}: expected one of {', '.join(WORLDS)}")
-    return WORLDS[world]
-
-
-def _name(world: str, person: int, camera: int, number: int, box: int) -> str:
-    """A file's name. `box` is Market-1501's last field, 0 for a query, whose boxes are drawn by hand there."""
-    label = "-1" if person == JUNK else f"{person:04d}"
-    return WORLDS[world].layout.format(person=label, camera=camera, number=number, box=box)
+def can_redraw(world: str) -> bool:
+    """Whether names of that world's files tell the person, which `redraw` needs."""
+    return look_up(world).place is not None
 
 
 def _rng(world: str, seed: int, purpose: str, *numbers: int) -> Random:
@@ -165,29 +112,30 @@ def _rng(world: str, seed: int, purpose: str, *numbers: int) -> Random:
     return Random("/".join(map(str, (world, seed, purpose, *numbers))))
 
 
-def _plan(world: str, seed: int, train_persons: int, test_persons: int) -> Iterator[tuple[str, int, int]]:
-    """(folder, person, camera) of every image, in the order of their numbers."""
+def _plan(world: str, seed: int, train_persons: int, test_persons: int) -> list[Shot]:
+    """Every image, in the order of their numbers."""
     this, rng = WORLDS[world], _rng(world, seed, "plan")
     num_known = train_persons + test_persons
     num_distractors = round(this.distractors * test_persons)
     persons = list(range(1, num_known + 1 + (num_distractors if this.named_distractors else 0)))
     rng.shuffle(persons)
+    found: list[tuple[str, int, int]] = []
     for index, person in enumerate(persons[:num_known]):
         test = index >= train_persons
         for camera in _cameras(rng, this, index):
             if test:
-                yield FOLDERS["query"], person, camera
-            for _ in range(rng.randint(1, 3)):
-                yield FOLDERS["gallery" if test else "train"], person, camera
+                found.append(("query", person, camera))
+            found += [("gallery" if test else "train", person, camera)] * rng.randint(1, 3)
     nobodies = persons[num_known:] or [DISTRACTOR] * num_distractors
     for person in nobodies + [JUNK] * round(this.junk * test_persons):
-        yield FOLDERS["gallery"], person, rng.randint(1, this.num_cameras)
+        found.append(("gallery", person, rng.choice(this.cameras)))
+    return [Shot(number, *one) for number, one in enumerate((one for one in found if one[0] in this.splits), start=1)]
 
 
 def _cameras(rng: Random, world: World, index: int) -> list[int]:
     """Cameras that see a person: the first goes round with `index`, so that small worlds lack none either."""
-    first = index % world.num_cameras + 1
-    others = [camera for camera in range(1, world.num_cameras + 1) if camera != first]
+    first = world.cameras[index % len(world.cameras)]
+    others = [camera for camera in world.cameras if camera != first]
     return sorted([first, *rng.sample(others, rng.randint(*world.cameras_per_person) - 1)])
 
 

@@ -23,7 +23,7 @@ def run(work_dir: Path, *arguments: str) -> subprocess.CompletedProcess:
 PAIR = ("source=market", "target=duke")
 BAD = {
     "unknown data set": (("source=markt", "target=duke"), ["unknown source 'markt'", "did you mean 'market'"]),
-    "no target": (("source=market",), ["target=NAME", "duke, market"]),
+    "no target": (("source=market",), ["target=NAME", "duke, folder, market, msmt17"]),
     "missing folder": ((*PAIR, "target.root=nowhere"), ["nowhere", "does not exist"]),
     "no root for data on disk": ((*PAIR, "data=disk"), ["data.root=", "source.root="]),
     "misspelt option": ((*PAIR, "hhl.betta=1"), ["unknown option 'hhl.betta'", "did you mean 'hhl.beta'"]),

@@ -77,6 +77,15 @@ def test_no_upper_bound_of_real_images(world):
     assert graph.upper_bound(settings, graph.data_stages(settings)) == []
 
 
+def test_no_true_styles_where_names_tell_no_person():
+    settings = options.compose(["source=market", "target=folder"])
+    assert graph.upper_bound(settings, graph.data_stages(settings)) == []
+    with pytest.raises(ValueError, match="folder has no query and gallery images of known persons"):
+        graph.plan(settings)
+    with pytest.raises(ValueError, match="redrawn.*folder is drawn with names that tell no person; expected generator"):
+        graph.styles(options.compose(["source=market", "target=folder", "hhl.styles=redrawn"]))
+
+
 def test_L_T_and_n_t_0_are_one_training_and_go_by_one_name():
     one, other = (options.compose([*PAIR, *more]) for more in (["hhl.losses=L_T"], ["n_t=0"]))
     assert one["variants"]["hhl"] == other["variants"]["hhl"] == "hhl.n_t=0"

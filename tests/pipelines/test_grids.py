@@ -183,7 +183,7 @@ def test_the_table_says_where_cells_are_missing_and_measures_stand_in_a_csv(tmp_
 def compared(tmp_path):
     """own settings and cells of a grid with published figures in one direction, all cells finished with the same scores."""
     own = options.composed("reproduce", ["rows=[source_only,L_T,hhl]", "seeds=[0,1]"]) | {"given": []}
-    rows = own["grid"]["rows"]
+    rows, own["grid"]["published_of"] = own["grid"]["rows"], ["the real sets, ResNet-50", "a remark"]
     rows["source_only"]["published"] = {"duke-market": {"rank1": 44.6, "mAP": 20.6}}
     rows["hhl"]["published"] = {"duke-market": {"rank1": 62.2}}
     cells, _ = grids.cells(
@@ -201,7 +201,7 @@ def test_published_figures_stand_apart_from_what_was_measured(compared):
     own, cells = compared
     lines = grid_views.table(own, cells).splitlines()
     assert lines[0].startswith("controls: measured on synthetic data, recipe quick; seed in 0, 1;")
-    assert lines[1].startswith("published: on the real sets, ResNet-50 at 256x128; its mAP is by trapezoids")
+    assert lines[1].startswith("published: the real sets, ResNet-50; a remark")
     blocks = {line.split("  ")[0]: number for number, line in enumerate(lines) if "PUBLISHED" in line}
     assert list(blocks) == ["market -> duke", "duke -> market"]
     head, names, source_only, l_t, hhl = lines[blocks["duke -> market"] :][:5]
@@ -241,7 +241,7 @@ def test_published_figures_are_diamonds_beside_bars_by_trapezoids(compared):
     assert not [line for line in without.lines if line.get_marker() == "D" and len(line.get_xdata())]
     assert axis.patches[0].get_width() == pytest.approx(37.5) and "by trapezoids" in axis.get_xlabel()
     told = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert told == ["measured: synthetic data, recipe quick", "published: the real sets, ResNet-50 at 256x128"]
+    assert told == ["measured: synthetic data, recipe quick", "published: the real sets, ResNet-50"]
 
 
 def test_a_grid_without_published_figures_is_shown_as_ever(compared, tmp_path):

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from reid_da.records import DISTRACTOR, Counts, Dataset, Record, differences
+from reid_da.records import DISTRACTOR, UNLABELLED, Counts, Dataset, Record, differences
 
 TRAIN = (Record("a", 7, 1), Record("b", 7, 2), Record("c", 9, 2))
 QUERY = (Record("d", 3, 4),)
@@ -14,6 +14,11 @@ DATASET = Dataset("tiny", TRAIN, QUERY, GALLERY)
 
 def test_counts_leave_the_distractor_out_of_the_persons_only():
     assert DATASET.counts() == {"train": Counts(3, 2, 2), "query": Counts(1, 1, 1), "gallery": Counts(3, 1, 2)}
+
+
+def test_counts_leave_out_of_the_persons_whom_nobody_has_told():
+    train = (Record("a", UNLABELLED, 0), Record("b", UNLABELLED, 3), Record("c", 5, 3))
+    assert Dataset("tiny", train, (), ()).counts()["train"] == Counts(3, 1, 2)
 
 
 def test_differences_name_each_split_that_differs():

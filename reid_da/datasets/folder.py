@@ -1,0 +1,74 @@
+"""One's own cameras: a folder of crops for each, or a manifest that tells each crop's camera. Called by the data stage.
+
+    camera_3/ ...crops, in sub-folders or not      camera_12/ ...      = for training, nobody is said who they show
+
+or manifest.csv (see `reid_da.datasets.manifest`), which can tell persons and splits too and goes before folders.
+"""
+
+import os
+import re
+
+from reid_da.datasets import manifest as manifests
+from reid_da.datasets.folders import ENDINGS
+from reid_da.datasets.listed import files_below
+from reid_da.records import UNLABELLED, Dataset, Record
+
+CAMERA = re.compile(r"^camera_(\d+)$", re.ASCII)
+WANTED = "camera_<number>/, a folder of crops for each camera, or manifest.csv with the columns path and camera"
+
+
+def folder(root: str, manifest: str | None = None) -> Dataset:
+    """Crops of one's own camera network, of any size, for training; for query and gallery too where a manifest says so.
+
+    Args:
+        root: the folder that holds manifest.csv or camera_<number>/ folders. Links in it are followed, also out of it.
+        manifest: path of a manifest of another name or place, absolute or below `root`.
+
+    Returns:
+        Persons are UNLABELLED where nobody tells them. Query and gallery are empty unless the manifest has both. What
+        lies in `root` and is no crop of a camera is in `unmatched`; beside a manifest nothing is looked for.
+
+    Raises:
+        ValueError: no such folder, neither manifest nor camera folder, a camera without a crop, or see `manifest.read`.
+    """
+    root = os.fspath(root)
+    if not os.path.isdir(root):
+        raise ValueError(f"{root}: no such folder\nexpected one that holds {WANTED}\nset the data set's root to it")
+    path = os.path.join(root, manifest or "manifest.csv")
+    if manifest or os.path.isfile(path):
+        return manifests.read("folder", path)
+    return _of_camera_folders(root)
+
+
+def _of_camera_folders(root: str) -> Dataset:
+    names = sorted(os.listdir(root))
+    cameras = {name: int(match[1]) for name in names if (match := CAMERA.match(name))}
+    cameras = {name: camera for name, camera in cameras.items() if os.path.isdir(os.path.join(root, name))}
+    if not cameras:
+        raise ValueError(
+            f"{root}: no folder of a camera; {_some(names)}\nexpected {WANTED}\n"
+            "name the folders after their cameras, or set the data set's root to the folder that holds them"
+        )
+    files, unmatched = files_below(root)
+    records, found = [], set()
+    for path in files:
+        name = os.path.relpath(path, root).split(os.sep)[0]
+        if name in cameras and path.lower().endswith(ENDINGS):
+            records.append(Record(path, UNLABELLED, cameras[name]))
+            found.add(name)
+        else:
+            unmatched.append(path)
+    if empty := [name for name in cameras if name not in found]:
+        home = os.path.join(root, empty[0])
+        others = [os.path.relpath(path, home) for path in sorted(unmatched) if path.startswith(home + os.sep)]
+        raise ValueError(
+            f"{root}: no crop in {', '.join(empty)}; {empty[0]}: {_some(others)}\n"
+            f"expected crops ({', '.join(ENDINGS)}) there, in sub-folders or not\n"
+            "put some there, or take the folder away"
+        )
+    return Dataset("folder", tuple(records), (), (), unmatched=tuple(sorted(unmatched)))
+
+
+def _some(names: list[str]) -> str:
+    """What lies there, in a few words."""
+    return f"it holds {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "it is empty"

@@ -1,0 +1,145 @@
+"""A manifest: a CSV file that tells which crops there are, their cameras and, if known, whom they show. Called by `folder`.
+
+    path,camera,person,split            UTF-8, the columns in any order; person and split may be left out
+    entrance/0001.jpg,entrance,12,query
+    /nvr/7/a.jpg,car park,,train        a path is absolute or below the manifest's folder; of this one no one knows whom
+
+A camera is a number from 0 on or any text; where one camera is a text, all are, and are numbered 1, 2, ... in the order of
+their sorted texts. So are persons; where all are numbers, -1 is junk and 0 a distractor, as in Market-1501. A crop without a
+split is for training.
+"""
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from reid_da.datasets.listed import name_once, refuse_missing
+from reid_da.records import DISTRACTOR, JUNK, SPLITS, UNLABELLED, Dataset, Record
+
+NEEDED, KNOWN = ("path", "camera"), ("path", "camera", "person", "split")
+INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)  # what an int64 holds; longer ones are texts
+
+
+class Row(NamedTuple):
+    """A line of a manifest, as text; `place` says which."""
+
+    place: str
+    path: str
+    camera: str
+    person: str
+    split: str
+
+
+def read(name: str, path: str) -> Dataset:
+    """The data set `name` that the manifest at `path` tells; junk is dropped and counted.
+
+    Raises:
+        ValueError: no such file, no UTF-8 or CSV, a column missing or unknown, a line that cannot be read, that names a
+            crop twice or one that is not there, a camera below 0, a query or gallery crop without a person, distractors
+            elsewhere than in the gallery, no training crop, or a query without gallery.
+    """
+    rows, places = list(_rows(path)), {}
+    for row in rows:
+        name_once(places, row.path, row.place)
+    refuse_missing(places, os.path.isfile)
+    cameras = _numbers(row.camera for row in rows)
+    persons = _numbers(row.person for row in rows if row.person) | {"": UNLABELLED}
+    splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
+    num_junk = 0
+    for row in rows:
+        record = Record(row.path, persons[row.person], cameras[row.camera])
+        if record.person == JUNK:
+            num_junk += 1
+        else:
+            _check(record, row)
+            splits[row.split].append(record)
+    _check_splits(path, {split: len(records) for split, records in splits.items()})
+    found = {split: tuple(sorted(records, key=lambda record: record.path)) for split, records in splits.items()}
+    return Dataset(name, **found, num_junk=num_junk, lists=(path,))
+
+
+def _rows(path: str) -> Iterator[Row]:
+    """The lines below the header; blank ones are none."""
+    if not os.path.isfile(path):
+        raise ValueError(f"{path}: no such file\nexpected a manifest there\ngive its path, or name it manifest.csv")
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file, strict=True, skipinitialspace=True)
+        try:
+            header = [name.strip() for name in next(lines, [])]
+            _check_header(path, header)
+            for fields in lines:
+                if fields:
+                    yield _row(path, f"{path}, line {lines.line_num}", header, fields)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not UTF-8 ({error.reason})\nexpected UTF-8\nsave it as such") from error
+        except csv.Error as error:
+            raise ValueError(
+                f'{path}, line {lines.line_num}: {error}\nexpected fields between commas, in "" if they hold a comma\n'
+                "mend the line"
+            ) from error
+
+
+def _check_header(path: str, header: list[str]) -> None:
+    if not set(NEEDED) <= set(header) <= set(KNOWN) or len(set(header)) < len(header):
+        raise ValueError(
+            f"{path}: columns {', '.join(header) or '(none)'}\n"
+            f"expected {' and '.join(NEEDED)}, and person and split if they are known, in a first line and between commas\n"
+            "rename the columns, or take the others out"
+        )
+
+
+def _row(path: str, place: str, header: list[str], fields: list[str]) -> Row:
+    if len(fields) != len(header):
+        raise ValueError(
+            f"{place}: {len(fields)} fields\nexpected {len(header)}: {', '.join(header)}\n"
+            'mend the line; a path with a comma stands in ""'
+        )
+    values = {"person": "", "split": ""} | {name: field.strip() for name, field in zip(header, fields, strict=True)}
+    for column in NEEDED:
+        if not values[column]:
+            raise ValueError(f"{place}: no {column}\nexpected one in every line\nmend the line, or take it out")
+    values["path"] = os.path.join(os.path.dirname(path), os.path.normpath(values["path"]))
+    values["split"] = values["split"] or "train"
+    if values["split"] not in SPLITS:
+        raise ValueError(f"{place}: split {values['split']}\nexpected {', '.join(SPLITS)}, or nothing\nmend the line")
+    return Row(place, **values)
+
+
+def _numbers(texts: Iterable[str]) -> dict[str, int]:
+    """The numbers that texts stand for: themselves where all are integers, else 1, 2, ... in sorted order."""
+    distinct = sorted(set(texts))
+    if all(INTEGER.fullmatch(text) for text in distinct):
+        return {text: int(text) for text in distinct}
+    return {text: number for number, text in enumerate(distinct, start=1)}
+
+
+def _check(record: Record, row: Row) -> None:
+    """Refuses numbers that no camera or person has, and persons where they may not be."""
+    if record.camera < 0:
+        raise ValueError(f"{row.place}: camera {row.camera}\nexpected a number from 0 on, or a name\nmend the line")
+    if row.person and record.person < JUNK:
+        raise ValueError(
+            f"{row.place}: person {row.person}\nexpected a number from 1 on, 0 (distractor), -1 (junk) or a name\n"
+            "mend the line; leave person empty where nobody knows"
+        )
+    if record.person == UNLABELLED and row.split != "train":
+        raise ValueError(
+            f"{row.place}: no person in {row.split}\nexpected one in every query and gallery line, by which ranking is judged\n"
+            "tell the person, or put the crop into train"
+        )
+    if record.person == DISTRACTOR and row.split != "gallery":
+        raise ValueError(
+            f"{row.place}: person 0 in {row.split}\nexpected persons from 1 on: 0 stands for distractors, which only the "
+            "gallery holds\nnumber the persons from 1, or leave person empty where nobody knows"
+        )
+
+
+def _check_splits(path: str, sizes: dict[str, int]) -> None:
+    if not sizes["train"] or bool(sizes["query"]) != bool(sizes["gallery"]):
+        found = ", ".join(f"{size} {split}" for split, size in sizes.items())
+        raise ValueError(
+            f"{path}: {found} crops\nexpected train crops, and query and gallery both or neither\n"
+            "put some crops into the split that has none, or take the other one out"
+        )

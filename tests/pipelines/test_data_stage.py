@@ -1,0 +1,55 @@
+"""What the data stage makes of a data set as it was read: its fingerprint, and what is told or refused of it."""
+
+import os
+
+import pytest
+
+from pipelines import data_stage, options
+from reid_da.records import Dataset, Record
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """A data set of one image and the list that says what it shows."""
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    (tmp_path / "list.txt").write_text("a.jpg 1")
+    return Dataset("listed", (Record(str(tmp_path / "a.jpg"), 1, 1),), (), (), lists=(str(tmp_path / "list.txt"),))
+
+
+def test_another_list_is_another_data_set(listed):
+    before = data_stage.fingerprint(listed)
+    assert data_stage.fingerprint(listed) == before
+    for path in (listed.train[0].path, listed.lists[0]):
+        os.utime(path, ns=(0, 0))
+        assert data_stage.fingerprint(listed) != before
+        before = data_stage.fingerprint(listed)
+
+
+def test_images_of_which_nothing_tells_stop_a_run_unless_left_out():
+    strange = Dataset("strange", (), (), (), unmatched=("x/Thumbs.db", "x/holiday.JPG"))
+    (line,) = data_stage.unmatched(strange, skip=False)
+    assert line.startswith(
+        "1 images of which nothing tells person and camera, x/holiday.JPG first; expected names such as "
+    )
+    assert data_stage.unmatched(strange, skip=True) == []
+
+
+@pytest.mark.parametrize("boxes, published", [("detected", 7365), ("labeled", 7368)])
+def test_published_sizes_are_those_of_the_boxes(boxes, published):
+    reader = {"_target_": "reid_da.datasets.cuhk03np.cuhk03np", "boxes": boxes}
+    lines = data_stage.notes("cuhk03np", Dataset(f"cuhk03np {boxes}", (), (), ()), reader)
+    assert lines[0] == f"cuhk03np, train: 0 images of 0 persons; published {published} of 767"
+    assert len(lines) == 3
+
+
+def test_a_manifest_without_a_folder_is_not_read_beside_a_drawn_world():
+    settings = options.compose(["source=market", "target=folder", "target.reader.manifest=/data/mine.csv"])
+    with pytest.raises(ValueError, match="target.reader.manifest is /data/mine.csv; .* target.root=/path"):
+        data_stage.data_root(settings, "target")
+
+
+@pytest.mark.parametrize("name, cameras", [("msmt17", 15), ("cuhk03np", 2), ("folder", 3)])
+def test_training_files_of_worlds_to_be_drawn(name, cameras):
+    settings = options.compose(["source=market", f"target={name}"])
+    files = data_stage.training_files(settings, "target")
+    assert len({camera for _, camera in files}) == cameras and len(files) > 700

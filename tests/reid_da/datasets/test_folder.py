@@ -1,0 +1,107 @@
+"""One's own cameras by folders: what is read, passed over and refused. Manifests have tests of their own."""
+
+import os
+
+import pytest
+
+from reid_da.datasets.folder import folder
+from reid_da.records import UNLABELLED, Counts, Record
+
+
+def lay_out(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_reads_cameras_of_any_number(tmp_path):
+    names = ["camera_0/a.jpg", "camera_12/2026/01/b.PNG", "camera_12/a.jpeg", "camera_3/c.jpg"]
+    dataset = folder(lay_out(tmp_path, *names))
+    cameras = [0, 12, 12, 3]
+    assert dataset.train == tuple(
+        Record(str(tmp_path / name), UNLABELLED, camera) for name, camera in zip(names, cameras, strict=True)
+    )
+    assert (dataset.name, dataset.query, dataset.gallery) == ("folder", (), ())
+    assert (dataset.num_junk, dataset.unmatched, dataset.lists) == (0, (), ())
+    assert dataset.counts()["train"] == Counts(images=4, persons=0, cameras=3)
+
+
+def test_spaces_and_other_scripts_in_names(tmp_path):
+    name = "Überwachung é/camera_1/Montag früh/人 1.jpg"
+    dataset = folder(lay_out(tmp_path, name) / "Überwachung é")
+    assert dataset.train == (Record(str(tmp_path / name), UNLABELLED, 1),)
+
+
+def test_what_a_file_named_jpg_holds_is_not_asked(tmp_path):
+    lay_out(tmp_path, "camera_1/a.jpg")
+    (tmp_path / "camera_1" / "a.jpg").write_text("no picture")
+    assert len(folder(tmp_path).train) == 1
+
+
+def test_what_is_no_crop_of_a_camera_is_told(tmp_path):
+    strange = ["Camera_2/a.jpg", "b.jpg", "camera_1/notes.txt", "camera_1/old/Thumbs.db", "camera_x/a.jpg"]
+    dataset = folder(lay_out(tmp_path, "camera_1/a.jpg", "camera_1.txt", *strange))
+    expected = sorted(str(tmp_path / name) for name in ["camera_1.txt", *strange])
+    assert dataset.unmatched == tuple(expected)
+    assert len(dataset.train) == 1
+
+
+def test_links_out_of_the_folder_are_followed_and_a_loop_ends(tmp_path):
+    root, outside = tmp_path / "root", lay_out(tmp_path / "elsewhere", "a.jpg", "b.jpg")
+    (root / "camera_1").mkdir(parents=True)
+    (root / "camera_1" / "one.jpg").symlink_to(outside / "a.jpg")
+    (root / "camera_1" / "gone.jpg").symlink_to(outside / "c.jpg")
+    (root / "camera_1" / "up").symlink_to(root)
+    (root / "camera_2").symlink_to(outside)
+    dataset = folder(root)
+    found = [(os.path.relpath(record.path, root), record.camera) for record in dataset.train]
+    assert found == [("camera_1/one.jpg", 1), ("camera_2/a.jpg", 2), ("camera_2/b.jpg", 2)]
+    assert dataset.unmatched == (str(root / "camera_1" / "gone.jpg"), str(root / "camera_1" / "up"))
+
+
+def test_no_picture_is_two_cameras(tmp_path):
+    lay_out(tmp_path, "camera_1/a.jpg")
+    (tmp_path / "camera_2").symlink_to(tmp_path / "camera_1")
+    with pytest.raises(ValueError, match="no crop in camera_2"):
+        folder(tmp_path)
+
+
+def test_a_root_that_cannot_be_written_is_enough(tmp_path):
+    lay_out(tmp_path, "camera_1/a.jpg")
+    (tmp_path / "camera_1").chmod(0o555)
+    tmp_path.chmod(0o555)
+    try:
+        assert len(folder(tmp_path).train) == 1
+    finally:
+        tmp_path.chmod(0o755)
+        (tmp_path / "camera_1").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        ([], "no folder of a camera; it is empty\nexpected camera_<number>/, .* or manifest.csv .*\nname"),
+        (["cam1/a.jpg", "camera_x/a.jpg", "camera_2"], "it holds cam1, camera_2, camera_x\nexpected"),
+        ([f"{i}.jpg" for i in range(6)], "it holds 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, ...\nexpected"),
+        (
+            ["camera_1/a.jpg", "camera_2/sub/x.bmp"],
+            r"no crop in camera_2; camera_2: it holds sub/x.bmp\nexpected crops \(.jpg",
+        ),
+    ],
+)
+def test_folders_without_crops_are_refused(tmp_path, names, message):
+    with pytest.raises(ValueError, match=message):
+        folder(lay_out(tmp_path, *names))
+
+
+def test_all_cameras_without_a_crop_are_named(tmp_path):
+    for name in ("camera_1", "camera_2"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match="no crop in camera_1, camera_2; camera_1: it is empty\n"):
+        folder(tmp_path)
+
+
+def test_a_missing_root_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="nowhere: no such folder\nexpected one that holds camera_<number>/"):
+        folder(tmp_path / "nowhere")
