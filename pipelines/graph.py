@@ -19,7 +19,6 @@ from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
 from pipelines.young import without_off
 from reid_da.datasets.synthetic import can_redraw
-from reid_da.methods.hhl import canonical
 
 # Raised when a stage's code changes what it makes from the same settings.
 VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 4, "style_retrieval": 1, "method": 1}
@@ -173,7 +172,7 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
     """The stage of that method, its inputs before it. labels: whose persons train it, "source" or "target"."""
     block, backbone = settings[name], _backbone(settings)
     labels = labels or block.get("labels", "source")
-    own = {k: v for k, v in without_off(canonical(block) if name == "hhl" else block).items() if k != "start"}
+    own = {k: v for k, v in without_off(block).items() if k != "start"}
     variant = settings.get("variants", {}).get(name, "default")
     if "labels" in own and labels != own["labels"]:
         own["labels"] = labels

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from pipelines.idle import at_rest
+
 CONF = Path(__file__).resolve().parent.parent / "conf"
 # Options that may be null, and what they are otherwise.
 NULLABLE = {
@@ -102,7 +104,7 @@ def plain(settings: dict) -> dict:
         settings["methods"] = [settings["methods"]]
     recipe = _recipe_settings(settings)
     check(settings, recipe)
-    settings = _with_floats(settings, recipe)
+    settings = at_rest(_with_floats(settings, recipe), recipe)
     settings["variants"] = variants(settings, recipe)
     return settings
 
@@ -179,18 +181,14 @@ def variants(settings: dict, recipe: dict) -> dict[str, str]:
         changes = [change for change in changes if not change.startswith(NO_VARIANT)]
         if settings["precision"] != recipe["precision"] and "optimiser" in settings[method]:
             changes.append(f"precision={settings['precision']}")
-        if "hhl.losses=L_T" in changes:  # the other name of n_t=0
-            others = [
-                change for change in changes if not change.startswith(("hhl.losses=", "hhl.n_t=", "hhl.sampling="))
-            ]
-            changes = sorted([*others, "hhl.n_t=0"])
         result[method] = " ".join(changes) or "default"
     return result
 
 
 def _takes_generator(block: dict) -> bool:
     """Whether a method's block trains it with a generator's styles."""
-    return block.get("styles") == "generator" and block["n_t"] > 0 and block["losses"] in ("L_C", "L_CD")
+    wanted = block.get("n_t", 1) > 0 and block.get("losses", "L_CD") in ("L_C", "L_CD")
+    return block.get("styles") == "generator" and wanted
 
 
 def _recipe_settings(settings: dict) -> dict:

@@ -19,7 +19,19 @@ ORDER = [
 ]
 # The files of pipelines that know neither Ray nor MLflow nor Hydra, so that stages.run works without them.
 PLAIN = {
-    *("graph", "young", "checks", "checking", "stages", "cache", "data_stage", "training", "evaluating", "style_grid"),
+    *(
+        "graph",
+        "young",
+        "idle",
+        "checks",
+        "checking",
+        "stages",
+        "cache",
+        "data_stage",
+        "training",
+        "evaluating",
+        "style_grid",
+    ),
     *("styling", "shards", "ready", "exporting", "measuring", "judging"),
     *("retrieving", "stopping", "files", "build", "results", "grids", "grid_views", "space", "sweeps", "budget"),
     *("figures", "sheets", "charts", "feature_maps", "sweep_charts", "logged", "progress"),

@@ -25,13 +25,6 @@ LOSSES = ("L_T", "L_D", "L_C", "L_CD")
 SAMPLING = ("random", "clustered", "supervised")
 
 
-def canonical(options: dict) -> dict:
-    """A block of HHL's options under the name that a training goes by: without target images L_D and L_CD are L_T, n_t = 0."""
-    if options["losses"] == "L_T" or not options["n_t"]:
-        return options | {"losses": "L_CD", "sampling": "random", "n_t": 0}
-    return options
-
-
 def check_jitter(strength) -> None:
     """Refuse what augment.colour_jitter does not take."""
     numbers = isinstance(strength, list | tuple) and all(isinstance(value, int | float) for value in strength)

@@ -170,6 +170,40 @@ def test_compile_without_a_compiler_is_refused(monkeypatch):
         graph.plan(options.compose([*PAIR, "compile=true"]))
 
 
+@pytest.mark.parametrize(
+    ("given", "idle"),
+    [
+        ("hhl.n_t=0", ["hhl.styles=jitter"]),
+        ("hhl.n_t=0", ["hhl.losses=L_D", "hhl.sampling=clustered"]),
+        ("hhl.losses=L_D", ["hhl.styles=copies"]),
+        ("hhl.losses=L_C", ["hhl.persons=7", "hhl.images_per_person=3"]),
+        ("hhl.beta=0.5", ["hhl.jitter=[0.1,0.1,0.1,0.1]"]),
+        ("hhl.soft_margin=true", ["hhl.margin=0.7"]),
+        ("arn.encoder=layer4", ["arn.fcn_width=64", "arn.map_size=[4,2]"]),
+        ("arn.private=false", ["arn.weight_diff=7.0"]),
+        ("arn.identity_terms=false", ["arn.margin=1.0", "arn.weight_ctrs=0.7", "arn.dropout=0.25"]),
+        ("arn.target_terms=false", ["arn.target_batch=33"]),
+        ("arn.freeze_shared=true", ["arn.optimiser.lr.shared=1e-5"]),
+    ],
+)
+def test_options_that_do_nothing_beside_others_make_no_other_training(given, idle):
+    """One hash, one name, no other workers asked for; switched back, each of them makes another training."""
+    one, other = (options.compose([*PAIR, given, *more]) for more in ([], idle))
+    assert one == other
+    graph.plan(other, num_workers=2)
+    for option in idle:
+        alone = options.compose([*PAIR, option])
+        if alone["variants"] == options.compose(PAIR)["variants"]:
+            assert option.startswith(("hhl.jitter", "arn.fcn_width", "arn.map_size")), "idle in the recipe itself"
+
+
+def test_an_option_that_does_something_stays():
+    for given in (["hhl.styles=jitter", "hhl.jitter=[0.1,0.1,0.1,0.1]"], ["arn.encoder=fcn", "arn.fcn_width=64"]):
+        assert given[1] in options.compose([*PAIR, *given])["variants"][given[0][:3]].replace(", ", ",")
+    with pytest.raises(ValueError, match="L_C is taken over target images alone"):
+        graph.plan(options.compose([*PAIR, "hhl.losses=L_C", "hhl.n_t=0"]))
+
+
 @pytest.mark.parametrize("value", ["/data/ein Märkt", "/it's/a,b", "/x=(1)", "plain/path-1", "null", "'/in quotes/x'"])
 def test_a_path_is_taken_as_it_is_whatever_letters_it_has(value):
     root = options.compose([*PAIR, f"target.root={value}"])["target"]["root"]
