@@ -27,7 +27,7 @@ from torchvision import transforms
 from reid_da import images, sampling
 from reid_da.augment import IMAGENET_MEAN, IMAGENET_STD
 from reid_da.backbones import narrow_resnet, pool, resnet50
-from reid_da.batches import Ahead, method_batches
+from reid_da.batches import method_batches
 from reid_da.datasets import synthetic
 from reid_da.datasets.dukemtmc import dukemtmc
 from reid_da.datasets.market1501 import market1501
@@ -36,6 +36,7 @@ from reid_da.learner import Learner, adam, one_cycle, sgd, step_decay
 from reid_da.methods.arn import ARN
 from reid_da.methods.baseline import Baseline
 from reid_da.methods.hhl import HHL
+from reid_da.transfer import Ahead
 
 LONG = 1_000_000  # steps of the pretended training: the schedule stands still
 QUICK = {
@@ -200,7 +201,7 @@ def measure(name, world, recipe, arguments):
     batches = method_batches(streams, seed=0, device=arguments.device, resident=arguments.resident)
     fixed = batches(0) | {"device": arguments.device}
     count = sum(len(part["images"]) for part in fixed.values() if isinstance(part, dict))
-    ahead = Ahead(batches, LONG) if arguments.device != "cpu" else batches
+    ahead = Ahead(batches, LONG, arguments.device) if arguments.device != "cpu" else batches
     works = {
         "a": lambda _: bare_step(method, fixed, arguments.precision),
         "b": lambda step: learner.update(ahead(step)),
@@ -211,7 +212,7 @@ def measure(name, world, recipe, arguments):
     found = {"a": count / seconds["a"], "b": count / seconds["b"], "b/a": seconds["a"] / seconds["b"]}
     if not arguments.without_loader:
         loader = loaders(streams, world, 2 * (turns + 1) * steps, arguments)
-        fresh = Ahead(batches, LONG) if arguments.device != "cpu" else batches  # from step 0
+        fresh = Ahead(batches, LONG, arguments.device) if arguments.device != "cpu" else batches  # from step 0
         works = {"b": lambda step: learner.update(fresh(step)), "c": lambda step: learner.update(loader(step))}
         seconds = medians(works, turns, steps, arguments.device)
         found |= {"c": count / seconds["c"], "b/c": seconds["c"] / seconds["b"]}

@@ -20,10 +20,11 @@ from pipelines.style_grid import drawing
 from reid_da import checkpoint, distributed, loop, sampling
 from reid_da.adabn import reestimate
 from reid_da.augment import normalise, random_area_crop
-from reid_da.batches import Ahead, method_batches, translation_batches
+from reid_da.batches import method_batches, translation_batches
 from reid_da.images import ImageStore
 from reid_da.learner import Learner
 from reid_da.retrieval import clusters, embed
+from reid_da.transfer import Ahead
 
 
 def train(job: dict, watch: Callable | None = None) -> None:
@@ -82,11 +83,13 @@ def _method(job: dict, watch: Callable | None) -> bool:
     if "optimiser" in block and not _fit(method, labelled, job, watch(job, method) if watch else None):
         return False
     trained = time.perf_counter()
-    if block.get("bn") == "target":
-        reestimate(method, ImageStore(Path(job["inputs"]["target"]) / "train"), device=device)
-    if job["name"] != "pretrain":
-        result = {role: evaluating.scores(method, job, role) for role in ("target", "source")}
-        result["seconds"] = training_seconds(Path(job["part"])) + time.perf_counter() - trained
+    # each image is looked at once from here on: compiling for it would cost more than it gives
+    with torch.compiler.set_stance("force_eager") if _how(job)["compile"] else nullcontext():
+        if block.get("bn") == "target":
+            reestimate(method, ImageStore(Path(job["inputs"]["target"]) / "train"), device=device)
+        if job["name"] != "pretrain":
+            result = {role: evaluating.scores(method, job, role) for role in ("target", "source")}
+            result["seconds"] = training_seconds(Path(job["part"])) + time.perf_counter() - trained
     if distributed.rank() == 0:
         save_weights(Path(job["part"]) / "model.pt", method)
         if job["name"] != "pretrain":
@@ -123,7 +126,8 @@ def _how(job: dict) -> dict[str, bool]:
 
 def _ahead(batches: Callable[[int], dict], steps: int) -> Callable[[int], dict]:
     """Batches prepared one step ahead where that costs the network nothing: on a GPU."""
-    return batches if distributed.device() == "cpu" else Ahead(batches, steps)
+    device = distributed.device()
+    return batches if device == "cpu" else Ahead(batches, steps, device)
 
 
 def _clusters(job: dict, target: ImageStore) -> np.ndarray:

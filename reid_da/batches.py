@@ -1,7 +1,6 @@
 """Batches: a pure function of the step that takes rows from stores, cuts out this rank's share and augments it."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
@@ -9,6 +8,7 @@ import torch
 from reid_da import distributed, sampling
 from reid_da.augment import random_area_crop, random_shift
 from reid_da.images import ImageStore, on_device
+from reid_da.transfer import to_device
 
 
 def method_batches(
@@ -39,41 +39,12 @@ def method_batches(
         for name, (store, stream) in streams.items():
             rows = distributed.local(stream.indices(step), f"the batch of stream '{name}'")
             fields = store.take(rows)
-            images, sizes = _to(fields.pop("images"), device), fields.pop("sizes")  # sizes are looked at on the CPU
+            images, sizes = to_device(fields.pop("images"), device), fields.pop("sizes")  # sizes are looked at on the CPU
             images = augment(images, sizes, partial(_named, draw, name)).contiguous(memory_format=layout)
-            result[name] = {"images": images, **{key: _to(value, device) for key, value in fields.items()}}
+            result[name] = {"images": images, **{key: to_device(value, device) for key, value in fields.items()}}
         return result
 
     return batch
-
-
-class Ahead:
-    """batches(step), prepared while step - 1 is computed: one thread reads the rows and starts their way to the device.
-
-    For a GPU. On the CPU it would only take the cores from the network. An error of the thread is raised at the step it belongs to.
-
-    Args:
-        batches: a pure function of the step. steps: of the training; nothing is prepared beyond.
-    """
-
-    def __init__(self, batches: Callable[[int], dict], steps: int):
-        self.batches, self.steps, self.waiting = batches, steps, {}
-        self.thread = ThreadPoolExecutor(1)
-
-    def __call__(self, step: int) -> dict:
-        ready = self.waiting.pop(step, None) or self.thread.submit(self.batches, step)
-        self.waiting.clear()
-        batch = ready.result()
-        if step + 1 < self.steps:
-            self.waiting[step + 1] = self.thread.submit(self.batches, step + 1)
-        return batch
-
-
-def _to(values: torch.Tensor, device: str) -> torch.Tensor:
-    """On the device, without waiting for the copy."""
-    if values.device.type == "cpu" and device != "cpu":
-        return values.pin_memory().to(device, non_blocking=True)
-    return values.to(device)
 
 
 def translation_batches(
@@ -91,12 +62,12 @@ def translation_batches(
         order = torch.randperm(len(rows), generator=sampling.generator(seed, step, "wanted")).numpy()
         own, wanted = (distributed.local(r, "gan.batch") for r in (rows, rows[order]))
         draw = sampling.draws(seed, step, distributed.rank(), distributed.world())
-        images = random_shift(_to(store.take(own)["images"], device), draw, part=part)
+        images = random_shift(to_device(store.take(own)["images"], device), draw, part=part)
         cameras = torch.from_numpy(store.camera_labels)
         return {
             "images": images,
-            "cameras": cameras[own].to(device),
-            "wanted": cameras[wanted].to(device),
+            "cameras": to_device(cameras[own], device),
+            "wanted": to_device(cameras[wanted], device),
             "step": step,
             "draw": draw,
         }

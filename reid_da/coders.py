@@ -37,6 +37,11 @@ class FCNEncoder(nn.Module):
             )
         return self.conv8(drop(self.conv7(drop(self.conv6(maps), "conv6")), "conv7"))
 
+    def compile(self, *args, **options) -> None:
+        """As nn.Module.compile, layer by layer: what is dropped between them is drawn on the CPU, anew in each step."""
+        for layer in self.children():
+            layer.compile(*args, **options)
+
 
 class FCNDecoder(nn.Sequential):
     """D_C for FCNEncoder, its mirror image: two 1x1 transposed convolutions and one of the size of the map."""

@@ -90,9 +90,7 @@ class Learner:
             group["lr"] = group["base_lr"] * factor
         self.method.train()
         self.optimiser.zero_grad(set_to_none=True)
-        terms = self._backward(batch)
-        values = torch.stack([*terms.values()]).tolist()  # a GPU is waited for once
-        floats = dict(zip(terms, values, strict=True))
+        floats = self._backward(batch)
         broken = {name: value for name, value in floats.items() if not math.isfinite(value)}
         if distributed.mean({"finite": float(not broken)})["finite"] < 1:  # on all ranks alike
             name, value = next(iter(broken.items()), ("a term", "not finite on another worker"))
@@ -101,24 +99,29 @@ class Learner:
         self.optimiser.step()
         return floats | {"lr_factor": factor}
 
-    def _backward(self, batch: dict) -> dict[str, torch.Tensor]:
-        """The gradients of the whole loss, each part's graph freed before the next one is built; terms and "loss", detached.
+    def _backward(self, batch: dict) -> dict[str, float]:
+        """The gradients of the whole loss, each part's graph freed before the next one is built; the terms and "loss".
 
-        The sums are those of one backward pass of the total, to the bit: addition of two numbers commutes.
+        The sums are those of one backward pass of the total, to the bit: addition of two numbers commutes. A GPU is waited for
+        once, and no longer than for the last part's terms: its backward pass goes on while the optimiser's calls are queued.
         """
-        found, total, parts = {}, 0.0, self.method.parts(batch)
-        device = next(self.method.parameters()).device.type
+        told, known, parts = [], None, self.method.parts(batch)
+        device = next(self.method.parameters()).device
         while True:
             # ended before the backward pass: autocast keeps the weights that it has cast, with their graph, till its end
-            with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 if not (terms := next(parts, None)):
                     break
             loss = sum(self.method.weights.get(name, 1.0) * term for name, term in terms.items())
+            values = torch.stack([*terms.values(), loss]).detach().to("cpu", non_blocking=True)
+            told.append(([*terms], values))
+            known = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
             loss.backward()
-            found |= {name: term.detach() for name, term in terms.items()}
-            total = total + loss.detach()
             del terms, loss
-        return found | {"loss": total}
+        if known:
+            known.synchronize()
+        floats = {name: value for names, values in told for name, value in zip(names, values.tolist()[:-1], strict=True)}
+        return floats | {"loss": sum(float(values[-1]) for _, values in told)}
 
     def state_dict(self) -> dict:
         """Weights and the optimiser's state; with several ranks an assertion that their weights and buffers are equal."""

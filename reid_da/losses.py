@@ -25,7 +25,8 @@ def batch_hard_triplet(
 
     Args: embeddings (N, D) float, not normalised; labels (N,) integers; margin in units of the distance; anchors (N,)
     bool, the rows that count as anchors (all by default): rows left out still serve as positives and negatives.
-    Returns a scalar. Raises ValueError for wrong shapes, if no row is an anchor or if an anchor has no negative.
+    Returns a scalar. Raises ValueError for wrong shapes, if no row is an anchor or if an anchor has no negative; the
+    latter two give NaN for labels on a GPU, where looking would stop the training until the GPU has caught up.
     Differs from the authors' code: the pairs are mined on expanded distances without gradient, then the mined
     distances are computed from differences: same value, more exact in float32; where two rows are equally hard, one
     gets the gradient.
@@ -37,10 +38,10 @@ def batch_hard_triplet(
             f"found anchors {tuple(anchors.shape)} of {anchors.dtype}, expected bools {tuple(labels.shape)}"
         )
     different = labels[:, None] != labels[None, :]
-    lonely = int((anchors & ~different.any(1)).sum())
-    if lonely or not anchors.any():
+    lonely = anchors & ~different.any(1)
+    if labels.device.type == "cpu" and (lonely.any() or not anchors.any()):
         raise ValueError(
-            f"{int(anchors.sum())} anchors, of which {lonely} have no negative among {len(labels)} rows: "
+            f"{int(anchors.sum())} anchors, of which {int(lonely.sum())} have no negative among {len(labels)} rows: "
             "batch-hard triplets need an anchor, and two labels in a batch"
         )
     with torch.no_grad():
@@ -48,7 +49,8 @@ def batch_hard_triplet(
         positives = squared.masked_fill(different, -1).argmax(1)
         negatives = squared.masked_fill(~different, torch.inf).argmin(1)
     gap = _row_distances(embeddings, embeddings[positives]) - _row_distances(embeddings, embeddings[negatives])
-    return (F.softplus(gap) if soft else F.relu(gap + margin))[anchors].mean()
+    losses = (F.softplus(gap) if soft else F.relu(gap + margin)).masked_fill(lonely, torch.nan)
+    return losses.where(anchors, 0).sum() / anchors.sum()
 
 
 def contrastive(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:

@@ -15,11 +15,14 @@ from reid_da.backbones import Backbone, pool
 from reid_da.distances import at_least_float32
 from reid_da.images import ImageStore
 from reid_da.sampling import Draw, Shuffled
+from reid_da.transfer import to_device
 
 
 def dropout(x: torch.Tensor, p: float, draw: Draw, purpose: str) -> torch.Tensor:
     """Dropout whose mask is drawn for the global batch (sampling.draws): the same on 1 or N ranks. x: (B, D)."""
-    keep = (draw(purpose, tuple(x.shape)) >= p).to(x.device, x.dtype)
+    if not p:
+        return x
+    keep = to_device(draw(purpose, tuple(x.shape)) >= p, x.device)
     return x * keep / (1 - p)
 
 

@@ -1,7 +1,5 @@
 """Batches: pure functions of (seed, step), and the ranks' shares together are the one batch of a single rank."""
 
-import threading
-
 import numpy as np
 import pytest
 import tiny
@@ -9,7 +7,7 @@ import torch
 from tiny import same
 
 from reid_da.augment import normalise, random_area_crop, random_shift
-from reid_da.batches import Ahead, method_batches, translation_batches
+from reid_da.batches import method_batches, translation_batches
 from reid_da.images import ImageStore, StyledStore
 from reid_da.sampling import PK, Shuffled, draws
 
@@ -174,31 +172,3 @@ def test_contiguous_batches_hold_the_same_numbers(world):
     method = tiny.build("baseline", world)
     one, other = (tiny.batches(method, world, channels_last=last)(0)["source"]["images"] for last in (True, False))
     assert torch.equal(one, other) and other.is_contiguous() and not one.is_contiguous()
-
-
-def test_ahead_prepares_the_next_step_while_one_is_computed_and_gives_the_same():
-    asked = []
-
-    def batches(step):
-        asked.append((step, threading.current_thread().name))
-        return {"step": step}
-
-    ahead = Ahead(batches, 6)
-    for step in (0, 1, 4, 5):  # from 1 to 4: a training that is resumed asks for what it wants
-        assert ahead(step) == {"step": step}
-        ahead.thread.submit(int).result()  # all that was asked before is done
-        assert asked[-1][0] == min(step + 1, 5)
-    assert [step for step, _ in asked] == [0, 1, 2, 4, 5]
-    assert threading.current_thread().name not in {name for _, name in asked}
-
-
-def test_ahead_raises_an_error_at_the_step_that_it_belongs_to():
-    def batches(step):
-        if step == 1:
-            raise OSError("gone")
-        return step
-
-    ahead = Ahead(batches, 3)
-    assert ahead(0) == 0
-    with pytest.raises(OSError, match="gone"):
-        ahead(1)
