@@ -2,12 +2,14 @@
 
     python benchmarks/training.py                                     # quick networks, 64x32: five minutes on 2 idle cores
     python benchmarks/training.py --recipe paper --device cuda        # ResNet-50, 256x128, published batches; --precision bf16
-    python benchmarks/training.py --methods hhl --repeats 9
+    python benchmarks/training.py --methods hhl --repeats 9           # --compile: torch.compile, in all of (a), (b) and (c)
 
 Images a second of (a) the bare network: forward and backward passes of the method's own modules over tensors that lie on the
 device, with means of the outputs for losses; (b) the full step: rows of the store, augmentation, losses, gradients, optimiser;
 (c) the same step fed by torch's DataLoader, which decodes a JPEG and applies torchvision's transforms image by image. (a) and (b)
-take turns, then (b) and (c), and medians of the turns are told, so that a busy machine slows all alike. Aim: b/a at least 0.95 on a
+take turns, then (b) and (c), and medians of the turns are told, so that a busy machine slows all alike. TFLOP/s are those of the
+networks' convolutions and products in (b), 2 for a multiplication and an addition, and their share of what a large square matrix
+product attains here in the same precision (float32 on a GPU: TF32, in which cuDNN convolves). Aim: b/a at least 0.95 on a
 GPU with ResNet-50 and 0.90 on two CPU cores; b/c at least 1.5 there with the quick network.
 """
 
@@ -22,6 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from reid_da import images, sampling
@@ -186,8 +189,27 @@ def medians(works, turns, steps, device="cpu"):
     return {name: statistics.median(taken[warm:]) for name, taken in seconds.items()}
 
 
+def attainable(arguments):
+    """Operations a second of a large square matrix product on the device."""
+    size = 8192 if arguments.device == "cuda" else 2048
+    kind = torch.bfloat16 if arguments.precision == "bf16" else torch.float32
+    one, other = (torch.randn(size, size, device=arguments.device, dtype=kind) for _ in range(2))
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    seconds = medians({"product": lambda _: one @ other}, 5, 10 if arguments.device == "cuda" else 1, arguments.device)
+    torch.backends.cuda.matmul.allow_tf32 = before
+    return 2 * size**3 / seconds["product"]
+
+
+def operations(method, batch, precision):
+    """Floating-point operations of a step's forward and backward passes."""
+    with FlopCounterMode(display=False) as counter:
+        bare_step(method, batch, precision)
+    return counter.get_total_flops()
+
+
 def measure(name, world, recipe, arguments):
-    """Images a second of the three, the ratios b/a and b/c, and the number of images of a step.
+    """Images a second of the three, the ratios b/a and b/c, operations a second of (b), and the number of images of a step.
 
     (a) and (b) alternate without the loader, whose processes would work on during them; on a CPU step by step. Then (b) and (c).
     """
@@ -202,6 +224,9 @@ def measure(name, world, recipe, arguments):
     fixed = batches(0) | {"device": arguments.device}
     count = sum(len(part["images"]) for part in fixed.values() if isinstance(part, dict))
     ahead = Ahead(batches, LONG, arguments.device) if arguments.device != "cpu" else batches
+    flops = operations(method, fixed, arguments.precision)
+    for part in method.children() if arguments.compile else ():
+        part.compile()
     works = {
         "a": lambda _: bare_step(method, fixed, arguments.precision),
         "b": lambda step: learner.update(ahead(step)),
@@ -210,6 +235,7 @@ def measure(name, world, recipe, arguments):
     alternating = (turns * steps, 1) if arguments.device == "cpu" else (turns, steps)  # a GPU works behind the calls
     seconds = medians(works, *alternating, arguments.device)
     found = {"a": count / seconds["a"], "b": count / seconds["b"], "b/a": seconds["a"] / seconds["b"]}
+    found["flops"] = flops / seconds["b"]
     if not arguments.without_loader:
         loader = loaders(streams, world, 2 * (turns + 1) * steps, arguments)
         fresh = Ahead(batches, LONG, arguments.device) if arguments.device != "cpu" else batches  # from step 0
@@ -225,6 +251,7 @@ def parsed():
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--resident", action="store_true", help="data.cache=device: the stores lie on the device")
     parser.add_argument("--without-loader", action="store_true", help="leave out (c)")
     parser.add_argument("--threads", type=int, default=2)
@@ -238,16 +265,22 @@ def parsed():
 def main():
     arguments = parsed()
     torch.set_num_threads(arguments.threads)
+    torch.backends.cudnn.deterministic = True  # as in the stages
     recipe = {"quick": QUICK, "paper": PAPER}[arguments.recipe]
     where = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
     height, width = recipe["size"]
-    print(f"{arguments.recipe} networks, {height}x{width}, {arguments.precision}, {where}; images a second")
-    print(f"{'':10}{'a step':>8}{'(a) bare':>11}{'(b) step':>11}{'b/a':>7}{'(c) loader':>12}{'b/c':>7}")
+    most = attainable(arguments)
+    options = [name for name in ("compile", "resident") if getattr(arguments, name)]
+    print(", ".join([f"{arguments.recipe} networks, {height}x{width}", arguments.precision, *options, where]))
+    print(f"a large matrix product: {most / 1e12:.3g} TFLOP/s; images a second:")
+    print(f"{'':10}{'a step':>8}{'(a) bare':>11}{'(b) step':>11}{'b/a':>7}{'TFLOP/s':>9}{'share':>7}", end="")
+    print("" if arguments.without_loader else f"{'(c) loader':>12}{'b/c':>7}", flush=True)
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
         world = World(Path(folder), recipe["size"], arguments.persons)
         for name in arguments.methods:
             rates, count = measure(name, world, recipe, arguments)
             line = f"{name:10}{count:8}{rates['a']:11.0f}{rates['b']:11.0f}{rates['b/a']:7.2f}"
+            line += f"{rates['flops'] / 1e12:9.3g}{rates['flops'] / most:7.2f}"
             print(line + (f"{rates['c']:12.0f}{rates['b/c']:7.2f}" if "c" in rates else ""), flush=True)
 
 

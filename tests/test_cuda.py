@@ -1,0 +1,204 @@
+"""What only a GPU can show: the same numbers as on a CPU, to the bit again after a restart, and nothing read before it is there.
+
+Left out, by name, where there is none. `python -m pytest tests/test_cuda.py` needs torch, torchvision, Pillow and pytest alone.
+"""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from gan.networks import Discriminator, Generator
+from gan.stargan import StarGAN
+from reid_da import loop
+from reid_da.augment import normalise
+from reid_da.batches import translation_batches
+from reid_da.images import on_device
+from reid_da.losses import batch_hard_triplet
+from reid_da.ranking import evaluate, k_reciprocal_rerank, rank_metrics
+from reid_da.retrieval import embed
+from reid_da.transfer import Ahead
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+STEPS = 6
+
+
+@pytest.fixture(autouse=True)
+def exact():
+    """Convolutions in float32 itself instead of TF32, and kernels that add in one order, as the stages ask for."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = before
+
+
+def on(device, method):
+    return method.to(device, memory_format=torch.channels_last)
+
+
+def gradients(method):
+    return {name: p.grad.double().cpu() for name, p in method.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", tiny.METHODS)
+def test_terms_and_gradients_are_those_of_the_cpu(world, name):
+    found = {}
+    for device in ("cpu", "cuda"):
+        method = on(device, tiny.build(name, world))
+        learner = tiny.learner(method)
+        floats = learner.update(tiny.batches(method, world, device=device)(0))
+        found[device] = floats, gradients(method)
+    (floats, expected), (again, got) = found["cpu"], found["cuda"]
+    assert again == pytest.approx(floats, rel=1e-4, abs=1e-6)
+    assert got.keys() == expected.keys()
+    for key, gradient in expected.items():
+        assert (got[key] - gradient).norm() <= 2e-3 * gradient.norm() + 1e-6, key
+
+
+def tensors(batch, prefix=""):
+    """(name, tensor) in nested dicts."""
+    for name, value in batch.items():
+        if isinstance(value, dict):
+            yield from tensors(value, f"{name}/")
+        elif isinstance(value, torch.Tensor):
+            yield f"{prefix}{name}", value
+
+
+@pytest.mark.parametrize("kind", ["hhl", "translation"])
+def test_batches_prepared_on_a_stream_of_their_own_are_whole_when_they_are_used(world, kind):
+    """Beside a network's work that keeps the GPU behind; each is copied before the next may take its memory."""
+    method = tiny.build("hhl", world)
+
+    def make(device):
+        if kind == "hhl":
+            return tiny.batches(method, world, device=device)
+        return translation_batches(world.target, 8, seed=0, device=device)
+
+    plain, ahead = make("cpu"), Ahead(make("cuda"), 40, "cuda")
+    busy, kept = torch.randn(4096, 4096, device="cuda"), []
+    for step in range(40):
+        batch = ahead(step)
+        busy = busy @ busy / 64
+        kept.append({name: value.clone() for name, value in tensors(batch)})
+    for step, copies in enumerate(kept):
+        for name, value in tensors(plain(step)):
+            assert torch.allclose(copies[name].cpu().double(), value.double(), atol=2e-4), (step, name)
+
+
+def stargan():
+    torch.manual_seed(0)
+    generator, discriminator = Generator(8, channels=8, num_blocks=1), Discriminator(8, 32, 16, channels=8, depth=3)
+    return StarGAN(generator.cuda(), discriminator.cuda(), steps=STEPS, n_critic=2, weight_identity=5.0, ema=0.9)
+
+
+def trained(kind, world, folder, end=None, **options):
+    """The learner's state after STEPS steps on the GPU; `end`: stopped there first, then gone on with by new networks."""
+
+    def start():
+        if kind == "stargan":
+            return stargan(), translation_batches(world.target, 8, seed=0, device="cuda")
+        method = on("cuda", tiny.build(kind, world, **options))
+        return tiny.learner(method), tiny.batches(method, world, device="cuda")
+
+    folder.mkdir()
+    for last in (end, STEPS) if end else (STEPS,):
+        learner, batches = start()
+        report = lambda done, *_, last=last: done == last  # noqa: E731
+        ahead = Ahead(batches, STEPS, "cuda")
+        loop.fit(learner, ahead, STEPS, folder=folder, report=report, report_every=1, checkpoint_every=1)
+    return learner.state_dict()
+
+
+@pytest.mark.parametrize("kind", ["stargan", *tiny.METHODS])
+def test_a_training_that_was_stopped_ends_as_one_that_was_not(world, tmp_path, kind):
+    whole = trained(kind, world, tmp_path / "whole")
+    again = trained(kind, world, tmp_path / "again", end=3)
+    assert tiny.same(whole, again)
+
+
+@pytest.mark.parametrize("name", ["baseline", "hhl", "arn", "arn_fcn"])
+def test_a_compiled_training_is_the_same_to_rounding(world, name):
+    methods = [on("cuda", tiny.build(name, world)) for _ in range(2)]
+    for part in methods[1].children():
+        part.compile()
+    floats = []
+    for method in methods:
+        learner, batches = tiny.learner(method, lr=1e-4), tiny.batches(method, world, device="cuda")
+        floats.append([learner.update(batches(step)) for step in range(3)])
+    for plain, compiled in zip(*floats, strict=True):
+        assert compiled == pytest.approx(plain, rel=2e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["baseline", "hhl", "hhl_strong", "arn", "arn_fcn", "arn_image", "arn_mmd"])
+def test_bf16_terms_are_near_those_of_float32(world, name):
+    found = {}
+    for precision in ("float32", "bf16"):
+        method = on("cuda", tiny.build(name, world))
+        learner = tiny.learner(method)
+        learner.precision = precision
+        found[precision] = learner.update(tiny.batches(method, world, device="cuda")(0))
+        assert all(p.grad is None or p.grad.dtype == torch.float32 for p in method.parameters())
+    assert found["bf16"] == pytest.approx(found["float32"], rel=0.1, abs=0.02)
+
+
+def test_stargan_in_bf16_is_near_float32(world):
+    batch = translation_batches(world.target, 8, seed=0, device="cuda")(1)
+    found = []
+    for precision in ("float32", "bf16"):
+        learner = stargan()
+        learner.precision = precision
+        found.append(learner.update(batch))
+    assert found[1] == pytest.approx(found[0], rel=0.1, abs=0.1)
+
+
+def test_pictures_kept_on_the_gpu_give_the_same_batches(world):
+    method = tiny.build("hhl", world)
+    mapped, resident = (tiny.batches(method, world, device="cuda", resident=flag)(3) for flag in (False, True))
+    assert tiny.same(dict(tensors(mapped)), dict(tensors(resident)))
+
+
+def test_pictures_that_the_gpu_has_no_room_for_are_refused(world, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
+    with pytest.raises(ValueError, match="give data.cache=mapped"):
+        on_device(world.source, "cuda")
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_and_leaves_the_weights(world):
+    method = on("cuda", tiny.build("hhl", world))
+    learner, batch = tiny.learner(method), tiny.batches(method, world, device="cuda")(0)
+    before = tiny.snapshot({name: p.detach() for name, p in method.named_parameters()})
+    batch["triplet"]["images"][0, 0, 0, 0] = torch.nan
+    with pytest.raises(FloatingPointError, match="step 0: loss/triplet is nan"):
+        learner.update(batch)
+    assert tiny.same(before, {name: p.detach() for name, p in method.named_parameters()})
+
+
+def test_anchors_without_a_negative_give_nan_where_looking_would_mean_waiting():
+    rows = torch.randn(4, 8, device="cuda")
+    assert batch_hard_triplet(rows, torch.zeros(4, dtype=torch.long, device="cuda")).isnan()
+    labels = torch.tensor([0, 0, 1, 1], device="cuda")
+    assert batch_hard_triplet(rows, labels, anchors=torch.zeros(4, dtype=torch.bool, device="cuda")).isnan()
+    assert batch_hard_triplet(rows, labels).isfinite()
+
+
+def test_rankings_are_those_of_the_cpu():
+    rng = torch.Generator().manual_seed(0)
+    centres = torch.randn(20, 64, generator=rng)
+    sides = []
+    for count in (60, 300):
+        persons = torch.randint(20, (count,), generator=rng)
+        features = torch.nn.functional.normalize(centres[persons] + 1.5 * torch.randn(count, 64, generator=rng))
+        sides.append((features, persons.numpy(), np.arange(count) % 5))
+    (queries, *query_ids), (gallery, *gallery_ids) = sides
+    expected = evaluate(queries, *query_ids, gallery, *gallery_ids)
+    got = evaluate(queries.cuda(), *query_ids, gallery.cuda(), *gallery_ids)
+    assert got.mAP == pytest.approx(expected.mAP, abs=1e-6) and np.allclose(got.cmc, expected.cmc)
+    reranked = k_reciprocal_rerank(queries.cuda(), gallery.cuda())
+    assert torch.allclose(reranked.cpu(), k_reciprocal_rerank(queries, gallery), atol=1e-4)
+    assert rank_metrics(reranked, *query_ids, *gallery_ids).mAP > expected.mAP
+
+
+def test_features_are_those_of_the_cpu(world):
+    method = tiny.build("baseline", world)
+    found = {d: embed(on(d, method), world.target, normalise, device=d, batch_size=7) for d in ("cpu", "cuda")}
+    assert torch.allclose(found["cpu"], found["cuda"], atol=1e-4)
