@@ -18,7 +18,7 @@ from gan.stargan import StarGAN
 from reid_da import checkpoint, distributed
 from reid_da.augment import random_area_crop
 from reid_da.batches import translation_batches
-from reid_da.learner import sgd
+from reid_da.learner import constant, sgd
 from reid_da.loop import fit
 
 RANKS = 2
@@ -240,6 +240,27 @@ def unequal_weights(world):
         return str(error)
 
 
+def not_finite(rank, world):
+    """After an update, a term that is nan on rank 1 alone: what this rank says, its weights and momentum before and after."""
+    method = distributed.global_batchnorm(tiny.build("baseline", world))
+    learner, batches = tiny.learner(method, sgd, schedule=constant), tiny.batches(method, world)
+    learner.update(batches(0))
+
+    def state():
+        return snapshot(
+            {"weights": dict(method.named_parameters()), "momentum": learner.optimiser.state_dict()["state"]}
+        )
+
+    before, said = state(), None
+    if rank == 1:
+        method.classifier.register_forward_hook(lambda module, given, logits: logits * float("nan"))
+    try:
+        learner.update(batches(1))
+    except FloatingPointError as error:
+        said = str(error)
+    return {"said": said, "before": before, "after": state()}
+
+
 def resume(world, folder, rank):
     """Stopped at step 4 and resumed: rank 1 looks for no checkpoint of its own."""
     calls = []
@@ -260,6 +281,7 @@ def work(rank, folder, world_folder):
         "collectives": collectives(rank),
         "converted": converted(world),
         "unequal weights": unequal_weights(world),
+        "not finite": not_finite(rank, world),
         "same": compute(world),
         "straight": train_on(world, folder, "straight", []),
         "resumed": resume(world, folder, rank),

@@ -134,6 +134,14 @@ def test_ranks_that_start_apart_are_found_out(ranks):
     assert all("differs between ranks" in result["unequal weights"] for result in ranks)
 
 
+def test_a_term_that_is_not_finite_on_one_rank_stops_both(ranks):
+    """Alike, so that nobody waits for the other's gradients, and before any weight has moved."""
+    for result, what in zip(ranks, ("a term is not finite on another worker", "loss/source is nan"), strict=True):
+        found = result["not finite"]
+        assert found["said"] == f"step 1: {what}; a smaller learning rate may help"
+        assert found["before"]["momentum"] and same(found["after"], found["before"])
+
+
 @pytest.mark.parametrize("name", tiny.METHODS)
 def test_a_method_learns_on_two_ranks_as_on_one(ranks, alone, name):
     """Reported floats, gradients, weights, running statistics and momentum after two updates."""
