@@ -105,6 +105,11 @@ def learner(
     return Learner(method, partial(optimiser, lr=rates, **options), schedule, steps)
 
 
+def in_double(batch: dict) -> dict:
+    """A batch with images in float64."""
+    return {k: {**v, "images": v["images"].double()} if isinstance(v, dict) else v for k, v in batch.items()}
+
+
 def snapshot(state):
     """A copy of nested dicts of tensors, so that later training does not reach it."""
     if isinstance(state, dict):

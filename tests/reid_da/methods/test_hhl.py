@@ -1,10 +1,11 @@
 """HHL: one triplet loss over source identities and target images with their copies, in three passes."""
 
 import numpy as np
+import oracles
 import pytest
 import tiny
 import torch
-from tiny import same, snapshot
+from tiny import in_double, same, snapshot
 
 from reid_da.backbones import pool, resnet50
 from reid_da.learner import sgd
@@ -12,20 +13,6 @@ from reid_da.losses import batch_hard_triplet
 from reid_da.methods.hhl import HHL
 
 HHLS = ["hhl", "hhl_frozen", "hhl_no_target"]
-
-
-def slow_triplet(z, labels, margin):
-    total = 0.0
-    for a in range(len(z)):
-        distances = [((z[a] - z[b]) ** 2).sum().clamp(min=1e-12).sqrt().item() for b in range(len(z))]
-        positives = [d for d, label in zip(distances, labels, strict=True) if label == labels[a]]
-        negatives = [d for d, label in zip(distances, labels, strict=True) if label != labels[a]]
-        total += max(0.0, margin + max(positives) - min(negatives))
-    return total / len(z)
-
-
-def in_double(batch):
-    return {k: {**v, "images": v["images"].double()} if isinstance(v, dict) else v for k, v in batch.items()}
 
 
 @pytest.mark.parametrize("name", HHLS)
@@ -43,7 +30,7 @@ def test_triplet_is_batch_hard_on_rows_put_together_by_hand(world, name):
     rows = torch.cat(rows)
     assert terms.keys() == {"loss/source", "loss/triplet"}
     assert len(rows) == (8 if name == "hhl_no_target" else 8 + 2 * 9)
-    assert terms["loss/triplet"].item() == pytest.approx(slow_triplet(rows, labels, 1.0), rel=1e-9)
+    assert terms["loss/triplet"].item() == pytest.approx(oracles.triplet(rows, labels, 1.0), rel=1e-9)
     assert terms["loss/triplet"].item() == pytest.approx(
         batch_hard_triplet(rows, torch.tensor(labels), 1.0).item(), rel=1e-9
     )
@@ -73,16 +60,10 @@ def test_L_D_counts_source_anchors_alone_and_real_target_images_as_negatives(wor
     batch = in_double(tiny.batches(method, world)(2))
     rows, labels = rows_by_hand(by_hand, batch, ("triplet", "target"))
     assert len(batch["target"]["images"]) == 2, "no copies"
-    source = [a for a in range(len(labels)) if labels[a] < world.source.num_persons]
-    assert len(source) == 8
-    total = 0.0
-    for a in source:
-        distances = [(rows[a] - rows[b]).norm().item() for b in range(len(rows))]
-        positive = max(d for d, label in zip(distances, labels, strict=True) if label == labels[a])
-        total += max(
-            0.0, 1.0 + positive - min(d for d, label in zip(distances, labels, strict=True) if label != labels[a])
-        )
-    assert method(batch)["loss/triplet"].item() == pytest.approx(total / 8, rel=1e-9)
+    source = [label < world.source.num_persons for label in labels]
+    assert sum(source) == 8
+    expected = oracles.triplet(rows, labels, 1.0, anchors=source)
+    assert method(batch)["loss/triplet"].item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_L_C_is_the_triplet_loss_of_target_images_and_copies_alone(world):
@@ -91,20 +72,15 @@ def test_L_C_is_the_triplet_loss_of_target_images_and_copies_alone(world):
     assert list(name for name in batch if isinstance(batch[name], dict)) == ["source", "target"]
     rows, labels = rows_by_hand(by_hand, batch, ("target",))
     assert len(rows) == 2 * 9
-    assert method(batch)["loss/triplet"].item() == pytest.approx(slow_triplet(rows, labels, 1.0), rel=1e-9)
+    assert method(batch)["loss/triplet"].item() == pytest.approx(oracles.triplet(rows, labels, 1.0), rel=1e-9)
 
 
 def test_soft_margin_is_softplus_of_the_gap(world):
     method, by_hand = (tiny.build("hhl_strong", world).double().train() for _ in range(2))
     batch = in_double(tiny.batches(method, world)(2))
     rows, labels = rows_by_hand(by_hand, batch, ("triplet", "target"))
-    total = 0.0
-    for a in range(len(rows)):
-        distances = [((rows[a] - rows[b]) ** 2).sum().clamp(min=1e-12).sqrt() for b in range(len(rows))]
-        gap = max(d for d, label in zip(distances, labels, strict=True) if label == labels[a])
-        gap = gap - min(d for d, label in zip(distances, labels, strict=True) if label != labels[a])
-        total += gap.exp().log1p()
-    assert method(batch)["loss/triplet"].item() == pytest.approx(total.item() / len(rows), rel=1e-9)
+    expected = oracles.triplet(rows, labels, 0.0, soft=True)
+    assert method(batch)["loss/triplet"].item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_L_T_is_n_t_0_under_another_name(world):
