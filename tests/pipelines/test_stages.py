@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from started import TINY
+from torch import nn
 
 from pipelines import cluster, graph, options, stages, styling, training
 from reid_da.images import ImageStore
@@ -90,6 +92,47 @@ def test_what_changes_rounding_alone_is_no_other_stage_and_gives_the_same_figure
     assert track.made == ["hhl"]
     tolerance = 0 if option.startswith("data") else 0.02
     assert again["hhl"]["target"]["mAP"] == pytest.approx(results["hhl"]["target"]["mAP"], abs=tolerance)
+
+
+USUAL = {"resident": {False}, "channels_last": {True}, "weights": {True}, "erasing": {0.0}, "precision": {"float32"}}
+
+
+@pytest.mark.parametrize(
+    ("option", "changed"),
+    [
+        ("channels_last=false", {"channels_last": {False}, "weights": {False}}),
+        ("data.cache=device", {"resident": {True}}),
+        ("precision=bf16", {"precision": {"bf16"}}),
+        ("hhl.random_erasing=0.5", {"erasing": {0.5}}),
+        ("compile=true", {}),
+    ],
+)
+def test_an_option_of_speed_or_augmentation_reaches_the_training_alone(finished, monkeypatch, option, changed):
+    """What batches, crop, learner and networks are given, the generator's batches too: few steps' figures would not tell."""
+    arrived, compiled, methods = {name: set() for name in USUAL}, [], []
+
+    def spied(name):
+        real = getattr(training, name)
+
+        def spy(*arguments, **given):
+            for key in arrived.keys() & given.keys():
+                arrived[key].add(given[key])
+            if name == "Learner":
+                methods.append(arguments[0])
+                given["precision"] = "float32"  # bfloat16 takes some CPUs ten times as long
+            return real(*arguments, **given)
+
+        return spy
+
+    for name in ("method_batches", "translation_batches", "random_area_crop", "Learner"):
+        monkeypatch.setattr(training, name, spied(name))
+    monkeypatch.setattr(nn.Module, "compile", lambda part: compiled.append(part))
+    monkeypatch.setenv("CXX", sys.executable)  # is looked for, but compiles nothing
+    run(finished[0], option, "methods=[hhl]", "force=[generator,hhl]")
+    kernels = [p for p in methods[-1].parameters() if p.dim() == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+    arrived["weights"] = {p.is_contiguous(memory_format=torch.channels_last) for p in kernels}
+    assert arrived == USUAL | changed
+    assert compiled == (list(methods[-1].children()) if option == "compile=true" else [])
 
 
 @pytest.mark.slow
