@@ -120,7 +120,9 @@ class Learner:
             del terms, loss
         if known:
             known.synchronize()
-        floats = {name: value for names, values in told for name, value in zip(names, values.tolist()[:-1], strict=True)}
+        floats = {
+            name: value for names, values in told for name, value in zip(names, values.tolist()[:-1], strict=True)
+        }
         return floats | {"loss": sum(float(values[-1]) for _, values in told)}
 
     def state_dict(self) -> dict:
