@@ -39,10 +39,8 @@ def method_batches(
         for name, (store, stream) in streams.items():
             rows = distributed.local(stream.indices(step), f"the batch of stream '{name}'")
             fields = store.take(rows)
-            images, sizes = (
-                to_device(fields.pop("images"), device),
-                fields.pop("sizes"),
-            )  # sizes are looked at on the CPU
+            sizes = fields.pop("sizes")  # looked at on the CPU
+            images = to_device(fields.pop("images"), device)
             images = augment(images, sizes, partial(_named, draw, name)).contiguous(memory_format=layout)
             result[name] = {"images": images, **{key: to_device(value, device) for key, value in fields.items()}}
         return result

@@ -73,7 +73,8 @@ class HHL(Baseline):
         **baseline,
     ):
         super().__init__(backbone, num_persons=num_persons, **baseline)
-        self.inputs(n_t=n_t, beta=beta, styles=styles, losses=losses, sampling=sampling, margin=margin)
+        sizes = {"persons": persons, "images_per_person": images_per_person}
+        self.inputs(n_t=n_t, beta=beta, styles=styles, losses=losses, sampling=sampling, margin=margin, **sizes)
         self.weights = {"loss/triplet": beta}
         self.losses, self.sampling, self.soft_margin = losses, sampling, soft_margin
         self.n_t = 0 if losses == "L_T" else n_t
@@ -92,12 +93,15 @@ class HHL(Baseline):
         losses: str = "L_CD",
         sampling: str = "random",
         margin: float = 0.3,
+        persons: int = 8,
+        images_per_person: int = 8,
         **options,
     ) -> tuple[str, ...]:
         """As Baseline.inputs, and "clusters" (of the target's images) where it samples from them; none for n_t = 0.
 
         Raises:
-            ValueError: a negative beta, n_t or margin, an unknown name, or L_C with fewer than two target images.
+            ValueError: a negative beta, n_t or margin, an unknown name, L_C with fewer than two target images, a source alone of
+                one person, or L_D with one image of each.
         """
         Baseline.inputs(**options)
         if beta < 0 or n_t < 0:
@@ -120,7 +124,18 @@ class HHL(Baseline):
                 f"hhl.losses=L_C is taken over target images alone, which are each other's negatives, and hhl.n_t is {n_t}; "
                 "expected n_t at least 2"
             )
-        if not n_t or losses == "L_T":
+        alone = not n_t or losses == "L_T"
+        if alone and persons < 2:
+            raise ValueError(
+                f"hhl.persons is {persons}, and the triplet loss is taken over the source alone, where other persons are the "
+                "negatives; expected at least 2"
+            )
+        if losses == "L_D" and images_per_person < 2:
+            raise ValueError(
+                f"hhl.images_per_person is {images_per_person}, and no image of hhl.losses=L_D has a positive then; "
+                "expected at least 2"
+            )
+        if alone:
             return ()
         styled = styles != "copies" and losses != "L_D"
         return ("target", *["styles"] * styled, *["clusters"] * (sampling == "clustered"))
