@@ -23,18 +23,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from plain_loader import loaders
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision import transforms
 
-from reid_da import images, sampling
-from reid_da.augment import IMAGENET_MEAN, IMAGENET_STD
+from reid_da import images
 from reid_da.backbones import narrow_resnet, pool, resnet50
 from reid_da.batches import method_batches
 from reid_da.datasets import synthetic
 from reid_da.datasets.dukemtmc import dukemtmc
 from reid_da.datasets.market1501 import market1501
-from reid_da.images import StyledStore
 from reid_da.learner import Learner, adam, one_cycle, sgd, step_decay
 from reid_da.methods.arn import ARN
 from reid_da.methods.baseline import Baseline
@@ -83,68 +80,6 @@ class World:
 
     def style_path(self, path, k):
         return self.folder / f"{Path(path).stem}_fake_{k + 1}.jpg"
-
-
-class Files(Dataset):
-    """A stream's images one at a time from their JPEG files, as most re-ID code reads them."""
-
-    def __init__(self, store, world):
-        real = store.store if isinstance(store, StyledStore) else store
-        variants = 1 + store.styles.shape[1] if isinstance(store, StyledStore) else 1
-        first = store.first_label if isinstance(store, StyledStore) else None
-        self.items = []
-        for row, path in enumerate(real.paths):
-            label = int(real.labels[row]) if first is None else first + row
-            self.items += [(path, label)] + [(world.style_path(path, k), label) for k in range(variants - 1)]
-        self.variants = variants
-        height, width = real.images.shape[1:3]
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomResizedCrop((height, width), scale=(0.64, 1.0), ratio=(1 / 3, 1 / 2)),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-            ]
-        )
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, item):
-        path, label = self.items[item]
-        return self.transform(Image.open(path).convert("RGB")), label
-
-
-class Steps:
-    """A batch sampler that walks through a stream's steps."""
-
-    def __init__(self, stream, variants, steps):
-        self.stream, self.variants, self.steps = stream, variants, steps
-
-    def __iter__(self):
-        for step in range(self.steps):
-            yield [int(row) * self.variants + v for row in self.stream.indices(step) for v in range(self.variants)]
-
-
-def loaders(streams, world, steps, arguments):
-    """step -> batch from one DataLoader a stream, walked through in order."""
-    pinned, parts = arguments.device != "cpu", {}
-    for name, (store, stream) in streams.items():
-        files = Files(store, world)
-        sampler = Steps(stream, files.variants, steps)
-        count = arguments.workers // len(streams) or 1
-        loader = DataLoader(files, batch_sampler=sampler, num_workers=count, pin_memory=pinned, persistent_workers=True)
-        parts[name] = iter(loader)
-
-    def batch(step):
-        found = {"step": step, "draw": sampling.draws(0, step)}
-        for name, rows in parts.items():
-            pictures, labels = next(rows)
-            pictures = pictures.to(arguments.device, non_blocking=True, memory_format=torch.channels_last)
-            found[name] = {"images": pictures, "labels": labels.to(arguments.device, non_blocking=True)}
-        return found
-
-    return batch
 
 
 def bare_step(method, batch, precision):
@@ -208,11 +143,8 @@ def operations(method, batch, precision):
     return counter.get_total_flops()
 
 
-def measure(name, world, recipe, arguments):
-    """Images a second of the three, the ratios b/a and b/c, operations a second of (b), and the number of images of a step.
-
-    (a) and (b) alternate without the loader, whose processes would work on during them; on a CPU step by step. Then (b) and (c).
-    """
+def prepared(name, world, recipe, arguments):
+    """The method on the device, its learner, its streams, and step -> batch."""
     torch.manual_seed(0)
     block, source, target = recipe[name], world.stores["source"], world.stores["target"]
     method = METHODS[name](recipe["backbone"](), num_persons=source.num_persons, **block)
@@ -220,7 +152,20 @@ def measure(name, world, recipe, arguments):
     wanted = {"hhl": {"target": target, "styles": world.styles}, "arn": {"target": target}}.get(name, {})
     streams = method.streams(source, 0, **wanted)
     learner = Learner(method, recipe["optimiser"], recipe["schedule"], LONG, precision=arguments.precision)
-    batches = method_batches(streams, seed=0, device=arguments.device, resident=arguments.resident)
+    return (
+        method,
+        learner,
+        streams,
+        method_batches(streams, seed=0, device=arguments.device, resident=arguments.resident),
+    )
+
+
+def measure(name, world, recipe, arguments):
+    """Images a second of the three, the ratios b/a and b/c, operations a second of (b), and the number of images of a step.
+
+    (a) and (b) alternate without the loader, whose processes would work on during them; on a CPU step by step. Then (b) and (c).
+    """
+    method, learner, streams, batches = prepared(name, world, recipe, arguments)
     fixed = batches(0) | {"device": arguments.device}
     count = sum(len(part["images"]) for part in fixed.values() if isinstance(part, dict))
     ahead = Ahead(batches, LONG, arguments.device) if arguments.device != "cpu" else batches
@@ -251,7 +196,7 @@ def parsed():
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the networks, also those of (a)")
     parser.add_argument("--resident", action="store_true", help="data.cache=device: the stores lie on the device")
     parser.add_argument("--without-loader", action="store_true", help="leave out (c)")
     parser.add_argument("--threads", type=int, default=2)
