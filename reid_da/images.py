@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from reid_da.records import Record
+from reid_da.records import Record, is_person
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for one file or another
@@ -50,7 +50,7 @@ class ImageStore:
         return len(self.images)
 
     def take(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """Rows as tensors: images (B, H, W, 3) uint8, sizes (B, 2), labels (B,) 0-based identities, cameras (B,) 0-based."""
+        """Rows as tensors: images (B, H, W, 3) uint8, sizes (B, 2), labels (B,) 0-based identities or -1, cameras (B,) 0-based."""
         return {
             "images": _rows(self.images, rows),
             "sizes": torch.from_numpy(self.sizes[rows]),
@@ -60,8 +60,9 @@ class ImageStore:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(N,) int64: persons renumbered 0..num_persons-1 in ascending order."""
-        return np.unique(self.persons, return_inverse=True)[1]
+        """(N,) int64: persons renumbered 0..num_persons-1 in ascending order; -1 where the number is nobody's (reid_da.records)."""
+        known = np.unique(self.persons[is_person(self.persons)])
+        return np.where(is_person(self.persons), np.searchsorted(known, self.persons), -1)
 
     @cached_property
     def camera_names(self) -> np.ndarray:
@@ -75,7 +76,8 @@ class ImageStore:
 
     @cached_property
     def num_persons(self) -> int:
-        return len(np.unique(self.persons))
+        """How many persons are named: none in a store of images of which nobody has told whom they show."""
+        return len(np.unique(self.persons[is_person(self.persons)]))
 
     @cached_property
     def num_cameras(self) -> int:

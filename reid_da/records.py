@@ -19,8 +19,8 @@ DISTRACTOR = 0
 SPLITS = ("train", "query", "gallery")
 
 
-def is_person(person: int) -> bool:
-    """Whether the number is somebody's."""
+def is_person(person):
+    """Whether the number, or each of an array's, is somebody's."""
     return person > DISTRACTOR
 
 

@@ -3,6 +3,7 @@
 import json
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from reid_da import images
 from reid_da.images import ImageStore, StyledStore
-from reid_da.records import Record
+from reid_da.records import UNLABELLED, Record
 
 FILES = [  # name, Pillow's mode, (width, height)
     ("0007_c3s1_000451_03.jpg", "RGB", (64, 128)),
@@ -110,6 +111,18 @@ def test_take_gives_rows_in_the_order_asked_for(tmp_path):
 def test_identities_are_numbered_once_and_not_for_each_batch(tmp_path):
     store = create(tmp_path / "store", write(tmp_path))
     assert store.labels is store.labels and store.camera_labels is store.camera_labels
+
+
+@pytest.mark.parametrize(
+    ("persons", "labels", "count"),
+    [([UNLABELLED] * 3, [-1, -1, -1], 0), ([9, UNLABELLED, 4], [1, -1, 0], 2), ([0, 7, 0], [-1, 0, -1], 1)],
+)
+def test_who_is_nobody_is_no_person(tmp_path, persons, labels, count):
+    files = [(f"{i}_c{i + 1}.png", "RGB", (8, 8)) for i in range(3)]
+    records = [replace(record, person=person) for record, person in zip(write(tmp_path, files), persons, strict=True)]
+    store = create(tmp_path / "store", records)
+    assert store.num_persons == count and store.labels.dtype == np.int64
+    assert store.labels.tolist() == store.take(np.arange(3))["labels"].tolist() == labels
 
 
 def test_many_images_keep_their_order_and_tell_their_progress(tmp_path):
