@@ -35,6 +35,8 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             with tqdm(total=dataset.num_images, desc="reading", unit="image", leave=False) as bar:
                 found = survey(dataset, lambda done, _, bar=bar: bar.update(done - bar.n))
             told = checking.of_files(found) + _notes(settings, role, dataset)
+            if role == "target":
+                told += checking.as_target(name, bool(dataset.query), dataset.counts()["train"].cameras)
             path = Path(settings["work_dir"]).absolute() / "figures" / f"check-{name}.png"
             figures.save(path, sheets.crops_by_camera(dataset, {one for one, _ in found.unreadable}))
             print("\n".join([*told, f"contact sheet: {path}"]), flush=True)

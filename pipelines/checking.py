@@ -10,6 +10,7 @@ from reid_da.records import SPLITS, UNLABELLED, Dataset
 from reid_da.survey import Survey
 
 SHOWN = 3  # files named of many
+NOT_JUDGED = "no query and gallery images of known persons"  # what a data set has on which no method is judged
 
 
 def counts(dataset: Dataset) -> list[str]:
@@ -36,6 +37,25 @@ def remarks(dataset: Dataset) -> list[str]:
         lines.append(f"{once} of {dataset.counts()['train'].persons} training persons are seen by one camera only")
     if both := inspection.in_training_and_test(dataset):
         lines.append(f"{both} persons are in training and in test: scores on them are not of people never seen")
+    return lines
+
+
+def as_target(name: str, judged: bool, cameras: int) -> list[str]:
+    """What a target leaves out of a run, and why: it names no persons, or has one camera. Told before anything is computed.
+
+    judged: whether it has query and gallery images. cameras: of its training images.
+    """
+    lines = []
+    if not judged:
+        lines.append(
+            f"{name}: {NOT_JUDGED}: methods adapt to it and are not judged on it (no target scores, CMC curve, ranked lists "
+            "or upper bound)"
+        )
+    if cameras == 1:
+        lines.append(
+            f"{name}: one camera, or none known, so there are no camera differences to learn: no generator is trained, and where "
+            "HHL would take its styles, a crop's copies are the crop itself (hhl.styles=copies)"
+        )
     return lines
 
 

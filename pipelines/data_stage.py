@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pipelines.files import reporter
 from reid_da import images
 from reid_da.datasets import synthetic
 from reid_da.datasets.folders import ENDINGS
-from reid_da.records import differences
+from reid_da.records import differences, is_person
 
 SPLITS = {"train": "bilinear", "query": "bicubic", "gallery": "bicubic"}  # HHL's filters
 
@@ -31,19 +32,34 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
     root = data_root(settings, role)
     if root is None:
         draw = {"world": block["world"], "seed": data["seed"], **data["world"]}
-        about = _about(settings, role) | {
-            "judged": synthetic.can_redraw(block["world"]["world"])
-        }  # whose names tell persons
+        named = synthetic.can_redraw(block["world"]["world"])  # the files tell persons
+        about = _about(settings, role) | _facts(named, named, (camera for _, camera in _drawn_files(settings, role)))
+        about |= {"notes": _as_target(about)} if role == "target" else {}
         return Stage("data", f"data {block['name']}", values | {"draw": draw}, version=version, about=about)
     dataset = build(block["reader"], root)
     wrong = unmatched(dataset, data["skip_unmatched"]) + checking.pointless(dataset, block["name"], role)
     if wrong:
         raise ValueError("\n".join(wrong))
     values |= {"root": root, "fingerprint": fingerprint(dataset)}
-    about = _about(settings, role) | {"notes": notes(block["name"], dataset, block["reader"])}
-    about["judged"] = bool(dataset.query)
+    persons, cameras = zip(*((record.person, record.camera) for record in dataset.train), strict=True)
+    about = _about(settings, role) | _facts(bool(dataset.query), all(map(is_person, persons)), cameras)
+    about["notes"] = notes(block["name"], dataset, block["reader"]) + (_as_target(about) if role == "target" else [])
     about["whole"] = not _differences(dataset, block["reader"])
     return Stage("data", f"data {block['name']}", values, version=version, about=about)
+
+
+def _facts(judged: bool, labelled: bool, cameras: Iterable[int]) -> dict:
+    """What runs ask of a data set: has it query and gallery, is every training image's person told, how many cameras took them?"""
+    return {"judged": judged, "labelled": labelled, "cameras": len(set(cameras))}
+
+
+def _as_target(about: dict) -> list[str]:
+    return checking.as_target(about["dataset"], about["judged"], about["cameras"])
+
+
+def _drawn_files(settings: dict, role: str) -> list[tuple[str, int]]:
+    block, data = settings[role], settings["data"]
+    return synthetic.training_files(block["world"]["world"], seed=data["seed"], **data["world"])
 
 
 def training_files(settings: dict, role: str) -> list[tuple[str, int]]:
@@ -52,9 +68,9 @@ def training_files(settings: dict, role: str) -> list[tuple[str, int]]:
     Raises:
         ValueError: the folder is missing or malformed (see the reader), or two images have the same stem.
     """
-    block, data, root = settings[role], settings["data"], data_root(settings, role)
+    block, root = settings[role], data_root(settings, role)
     if root is None:
-        files = synthetic.training_files(block["world"]["world"], seed=data["seed"], **data["world"])
+        files = _drawn_files(settings, role)
     else:
         files = [(record.path, record.camera) for record in build(block["reader"], root).train]
     stems = Counter(Path(path).stem for path, _ in files)

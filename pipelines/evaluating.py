@@ -15,6 +15,13 @@ from reid_da.images import ImageStore
 from reid_da.ranking import RankMetrics, evaluate
 from reid_da.retrieval import embed
 
+SHOWN = 1000  # crops of a data set without persons whose features are kept, for the map of features
+
+
+def looked_at(count: int) -> np.ndarray:
+    """Rows of the crops of a training store of `count` whose features are kept where there are no query and gallery, ascending."""
+    return np.linspace(0, count - 1, min(SHOWN, count)).astype(int)
+
 
 def evaluate_on(method, data: Path) -> tuple[RankMetrics, dict[str, torch.Tensor]]:
     """The scores on a data stage's query and gallery, and their features; each rank embeds its part."""
@@ -22,20 +29,35 @@ def evaluate_on(method, data: Path) -> tuple[RankMetrics, dict[str, torch.Tensor
     stores, features = {}, {}
     for split in ("query", "gallery"):
         store = stores[split] = ImageStore(data / split)
-        rows = np.array_split(np.arange(len(store)), distributed.world())[distributed.rank()]
-        features[split] = distributed.gather_uneven(
-            embed(method, store, normalise, rows=rows, device=distributed.device())
-        )
+        features[split] = _features(method, store, np.arange(len(store)))
     sides = [(features[s], stores[s].persons, stores[s].cameras) for s in ("query", "gallery")]
     return evaluate(*sides[0], *sides[1]), features
 
 
-def scores(method, job: dict, role: str) -> dict:
-    """What result.json says of one of the stage's data sets, "target" or "source". Rank 0 keeps the target's features."""
-    metrics, features = evaluate_on(method, Path(job["inputs"][role]))
+def _features(method, store: ImageStore, rows: np.ndarray) -> torch.Tensor:
+    """(len(rows), D) of these rows, on every rank; each embeds its part."""
+    own = np.array_split(rows, distributed.world())[distributed.rank()]
+    return distributed.gather_uneven(embed(method, store, normalise, rows=own, device=distributed.device()))
+
+
+def scores(method, job: dict, role: str) -> dict | None:
+    """What result.json says of one of the stage's data sets, "target" or "source"; None of one without query and gallery.
+
+    Rank 0 keeps the target's features: query_features.npy and gallery_features.npy, or train_features.npy of the rows looked_at.
+    """
+    data = Path(job["inputs"][role])
+    judged = len(ImageStore(data / "query")) > 0
+    if judged:
+        metrics, features = evaluate_on(method, data)
+    elif role == "target":
+        distributed.assert_equal(dict(method.named_buffers()))
+        store = ImageStore(data / "train")
+        features = {"train": _features(method, store, looked_at(len(store)))}
     if role == "target" and distributed.rank() == 0:
         for split, rows in features.items():
             save_array(Path(job["part"]) / f"{split}_features.npy", rows.cpu().numpy())
+    if not judged:
+        return None
     return {
         **{f"rank{k}": float(metrics.cmc[k - 1]) for k in (1, 5, 10, 20)},
         "mAP": metrics.mAP,

@@ -42,8 +42,9 @@ def of_pipeline(
     """
     work_dir = Path(settings["work_dir"]).absolute()
     pair = f"{settings['source']['name']}-{settings['target']['name']}"
-    path = work_dir / "figures" / f"cmc-{pair}-{key}.png"
-    save(path, charts.cmc_curves(results, settings))
+    curves = [work_dir / "figures" / f"cmc-{pair}-{key}.png"] * all(result["target"] for result in results.values())
+    for path in curves:  # none where the target is not judged
+        save(path, charts.cmc_curves(results, settings))
     maps = work_dir / "figures" / f"tsne-{pair}-{key}.png"
     title = (
         f"{pair.replace('-', ' -> ')}: {origin(settings)} data, recipe {settings['recipe']}, seed {settings['seed']}"
@@ -52,15 +53,17 @@ def of_pipeline(
         maps, {stage.name: stage for stage in plan if stage.name in results}, work_dir, title, settings["seed"]
     )
     if not drawn:
-        say(f"no map of features: the gallery has fewer than {feature_maps.LEAST} images of persons")
+        say(
+            f"no map of features: fewer than {feature_maps.LEAST} gallery images of persons, or crops without a gallery"
+        )
     styles = [one for stage in plan if stage.name in ("styles", "measures") for one in of_stage(stage, work_dir)]
-    return [path, *drawn, *styles]
+    return [*curves, *drawn, *styles]
 
 
 def _maps(path: Path, methods: dict[str, Stage], work_dir: Path, title: str, seed: int) -> list[Path]:
     """The map of the methods' features, drawn unless it is there and none of them is younger: it takes seconds."""
     folders = {name: stage.folder(work_dir) for name, stage in methods.items()}
-    youngest = max((folder / "gallery_features.npy").stat().st_mtime for folder in folders.values())
+    youngest = max(feature_maps.features_of(folder).stat().st_mtime for folder in folders.values())
     if not path.exists() or path.stat().st_mtime < youngest:
         data = next(iter(methods.values())).inputs["target"].folder(work_dir)
         figure = feature_maps.tsne_maps(folders, data, title, seed)

@@ -14,7 +14,7 @@ A stage is made from its inputs and settings alone, which its hash takes in.
 
 from pathlib import Path
 
-from pipelines import checks, ready, training
+from pipelines import allowed, checks, ready, training
 from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
 from pipelines.young import without_off
@@ -36,13 +36,9 @@ def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = N
         ValueError: what is wrong with the settings or the data, before anything is written.
     """
     data = data or data_stages(settings)
+    settings = allowed.settled(settings, data)
     checks.check_sizes(settings, num_workers)
-    for stage in data.values():
-        if not stage.about["judged"]:
-            raise ValueError(
-                f"{stage.about['dataset']} has no query and gallery images of known persons, on which run.py judges its methods; "
-                "expected such images. check.py and export_styles.py take it as it is"
-            )
+    allowed.check_labels(settings, data)
     graph: list[Stage] = list(data.values())
     for method in settings["methods"]:
         stages = with_inputs(_method_stage(method, settings, data))
@@ -99,11 +95,7 @@ def upper_bound(settings: dict, data: dict[str, Stage]) -> list[Stage]:
         or not _draw(data["target"])
     ):
         return []
-    variant = settings.get("variants", {}).get("hhl", "default")
-    others = [part for part in variant.split() if not part.startswith(("hhl.styles=", "gan."))]
-    variant = " ".join(part for part in ["hhl.styles=redrawn", *others] if part != "default")
-    hhl = {"hhl": settings["hhl"] | {"styles": "redrawn"}, "variants": settings.get("variants", {}) | {"hhl": variant}}
-    return with_inputs(_method_stage("hhl", settings | hhl, data))
+    return with_inputs(_method_stage("hhl", allowed.with_styles(settings, "redrawn"), data))
 
 
 def _draw(target: Stage) -> dict:
@@ -142,6 +134,10 @@ def styles(settings: dict, num_workers: int = 1) -> list[Stage]:
         checks.check_generator(settings, num_workers)
     ready.look_again()
     target = data_stage(settings, "target", VERSIONS["data"])
+    if kind == "generator" and target.about["cameras"] == 1 and not ready.chosen(settings):
+        raise ValueError(
+            f"{target.about['dataset']} has one camera: there is no other camera's style; expected two or more"
+        )
     stages = with_inputs(_styles_stage(settings["hhl"], settings, target))
     return list({stage.hash: stage for stage in stages}.values())
 
@@ -183,6 +179,7 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
         about = {k: v for k, v in about.items() if k != "target"} | {"source": data[labels].about["dataset"]}
     else:
         inputs = dict(data)
+        about |= allowed.not_judged(data["target"])
     if block.get("bn") == "target":  # the trained method, and nothing but its statistics changed
         variant = " ".join(part for part in about["variant"].split() if part != f"{name}.bn=target")
         plain = settings | {

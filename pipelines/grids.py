@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import graph, results, stages
+from pipelines import allowed, graph, results, stages
 from pipelines.cache import Stage
 
 SEEDS = ("seed", "data.seed", "gan.seed")
@@ -55,6 +55,10 @@ def cells(own: dict, compose: Callable, changed: Callable, num_workers: int) -> 
         seeds = {option: seed for option in own["vary"]}
         for direction, base in bases.items():
             data = graph.data_stages(changed(base, seeds))
+            if why := allowed.not_judged(data["target"]):
+                raise ValueError(
+                    f"{direction}: {why['not_judged']}, and the grid is of scores on them; expected a target that has them"
+                )
             for name, row in rows.items():
                 if row.get("drawn_only") and "draw" not in data["target"].settings:
                     left_out.add(name)

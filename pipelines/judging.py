@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from gan.translate import translate
+from pipelines.checking import NOT_JUDGED
 from pipelines.styling import redrawn, trained_generator
 from reid_da import distributed, sampling, style_features, style_measures
 from reid_da.augment import normalise
@@ -103,6 +104,8 @@ def of_persons(inputs: dict[str, Path], store: ImageStore, judge, most: int) -> 
     if "generator" not in inputs:
         return {"notes": ["identity kept is told of a generator, on test images; these styles are images alone"]}
     query, gallery = (ImageStore(inputs["target"] / split) for split in ("query", "gallery"))
+    if not len(query) or not len(gallery):
+        return {"notes": [f"identity kept cannot be told: the target has {NOT_JUDGED}"]}
     labels = [_labels(one.cameras, store.camera_names) for one in (query, gallery)]
     rows = np.flatnonzero((query.persons > 0) & (labels[0] >= 0))
     cameras = f"{np.unique(query.cameras).tolist()}, those of training images {store.camera_names.tolist()}"

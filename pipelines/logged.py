@@ -70,7 +70,7 @@ def numbers(result: dict) -> dict[str, float]:
         found |= {f"{block}/{name}": value for name, value in result.get(block, {}).items() if value is not None}
     found |= {name: result[name] for name in ("cosine_chance", "identity_real", "rank1_real") if name in result}
     for role, prefix in (("target", ""), ("source", "source/")):
-        values = result.get(role, {})
+        values = result.get(role) or {}  # None: not judged on it
         found |= {prefix + name: value for name, value in values.items() if isinstance(value, int | float)}
     return found
 

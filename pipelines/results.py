@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from pipelines import ready
+from pipelines.checking import NOT_JUDGED
 from pipelines.data_stage import origin
 from pipelines.measuring import RATIOS
 
@@ -15,6 +16,8 @@ COLUMNS = (
 ).split()
 LEAST_GAIN = 0.02  # of mAP or rank-1: a share of less is noise
 METRICS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mAP_trapezoid")
+WIDTHS = (8, 8, 8, 8, 8, 11)  # of their columns on the screen
+NEITHER = "  not judged: the source has none either"
 # Published, (source, target) -> method -> rank-1, 5, 10, 20, mAP (trapezoid) in percent; the papers' tables.
 PUBLISHED = {
     ("duke", "market"): {
@@ -67,7 +70,8 @@ def rows(work_dir: Path, run_ids: dict[str, str]) -> list[dict]:
 
 def row(about: dict, result: dict, settings: str, run_ids: dict[str, str]) -> dict:
     """A method stage's line of results.csv: column -> value. settings: its hash."""
-    figures = {metric: f"{result['target'][metric]:.6f}" for metric in METRICS}
+    scores = result["target"]  # None: not judged, and the columns stay empty
+    figures = {metric: f"{scores[metric]:.6f}" if scores else "" for metric in METRICS}
     values = {**about, **figures, "seconds": f"{result['seconds']:.1f}", "settings": settings}
     values["mlflow_run_id"] = run_ids.get(settings, "")
     return {column: values[column] for column in COLUMNS}
@@ -148,17 +152,25 @@ def _camera_gap(gap: dict[str, float | None], settings: dict, whole: bool) -> li
 
 
 def table(results: dict[str, dict], settings: dict, data: str, whole: bool = False) -> str:
-    """Methods x rank-1/5/10/20, mAP in percent; the published figures beside them when both sets are the real ones."""
+    """Methods x rank-1/5/10/20, mAP in percent; the published figures beside them when both sets are the real ones.
+
+    Where the target is not judged, the table says so, and is of the source.
+    """
     pair = (settings["source"]["name"], settings["target"]["name"])
     published = PUBLISHED.get(pair, {}) if data == "disk" and whole else {}
     head = f"{pair[0]} -> {pair[1]}: {data} data, recipe {settings['recipe']}, seed {settings['seed']} (percent)"
-    lines = [head, f"{'':<10}{'rank-1':>8}{'rank-5':>8}{'rank-10':>8}{'rank-20':>8}{'mAP':>8}{'mAP trap.':>11}"]
+    role = "target" if all(result["target"] for result in results.values()) else "source"
+    on = "" if role == "target" else f"on {pair[0]}"
+    width = max(10, len(on) + 1)
+    lines = [head] + [
+        f"{pair[1]} is not judged: it has {NOT_JUDGED}. These are scores on {pair[0]}, the source:"
+    ] * bool(on)
+    lines.append(f"{on:<{width}}{'rank-1':>8}{'rank-5':>8}{'rank-10':>8}{'rank-20':>8}{'mAP':>8}{'mAP trap.':>11}")
     for method, result in results.items():
-        lines.append(
-            f"{method:<10}"
-            + "".join(f"{100 * result['target'][m]:{w}.1f}" for m, w in zip(METRICS, (8, 8, 8, 8, 8, 11), strict=True))
-        )
-        if method in published:
+        scores = result[role]
+        told = [f"{100 * scores[m]:{w}.1f}" for m, w in zip(METRICS, WIDTHS, strict=True)] if scores else NEITHER
+        lines.append(f"{method:<{width}}" + "".join(told))
+        if method in published and role == "target":
             *ranks, trapezoid = published[method]
             cells = "".join(f"{'-' if value is None else value:>8}" for value in ranks)
             lines.append(f"{'published':<10}{cells}{'':>8}{trapezoid:>11}")

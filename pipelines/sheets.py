@@ -1,5 +1,6 @@
 """Sheets of images: data under its cameras, styles, ranked lists. matplotlib only."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -10,30 +11,22 @@ import numpy as np
 
 from reid_da import retrieval
 from reid_da.images import ImageStore, decode
-from reid_da.records import Dataset, is_person
+from reid_da.records import Dataset, Record, is_person
 
 SHEET = (128, 64)  # pixels of a crop on a sheet of files
 RIGHT, WRONG, QUERY = "#2a9d3a", "#d1372c", "#333333"
 
 
-def contact_sheet(data: Path, persons: int = 8) -> plt.Figure:
-    """Test persons (rows) under the cameras (columns) of a data set; an empty cell: not seen there."""
+def contact_sheet(data: Path, rows: int = 8) -> plt.Figure:
+    """Test persons (rows) under the cameras (columns) of a data set; an empty cell: not seen there. Without them any crops."""
     stores = [ImageStore(data / split) for split in ("query", "gallery")]
-    cameras = sorted({int(c) for store in stores for c in store.cameras})
-    seen = {}
-    for store in stores:
-        for row, (person, camera) in enumerate(zip(store.persons, store.cameras, strict=True)):
-            if person > 0:
-                seen.setdefault(int(person), {}).setdefault(int(camera), store.images[row])
-    chosen = sorted(seen, key=lambda person: (-len(seen[person]), person))[:persons]
-    figure, axes = _grid(len(chosen), len(cameras), stores[0].images.shape[1:3])
-    for r, person in enumerate(chosen):
-        for c, camera in enumerate(cameras):
-            _show(axes[r][c], seen[person].get(camera))
-            if r == 0:
-                axes[r][c].set_title(f"camera {camera}", fontsize=7)
-        axes[r][0].set_ylabel(f"person {person}", fontsize=7)
-    return figure
+    stores = stores if any(map(len, stores)) else [ImageStore(data / "train")]
+    records = [
+        Record((s, row), *who)
+        for s, one in enumerate(stores)
+        for row, who in enumerate(zip(one.persons, one.cameras, strict=True))
+    ]
+    return _sheet(records, lambda place: stores[place[0]].images[place[1]], stores[0].images.shape[1:3], rows)
 
 
 def crops_by_camera(dataset: Dataset, left_out: set[str], rows: int = 8) -> plt.Figure:
@@ -42,20 +35,28 @@ def crops_by_camera(dataset: Dataset, left_out: set[str], rows: int = 8) -> plt.
     left_out: paths that cannot be read.
     """
     records = [record for record in dataset.train if record.path not in left_out]
-    cameras = sorted({record.camera for record in records})
-    seen: dict[int, dict[int, str]] = {}
+    return _sheet(records, lambda path: decode(path, *SHEET, "bicubic")[0], SHEET, rows)
+
+
+def _sheet(records: list[Record], picture: Callable, size: tuple[int, int], rows: int) -> plt.Figure:
+    """A row per person, those seen by most cameras first; of images whose persons nobody tells, some of each camera.
+
+    picture: picture(record.path) -> (H, W, 3) uint8.
+    """
+    cameras = sorted({int(record.camera) for record in records})
+    seen: dict[int, dict[int, object]] = {}
     for record in records:
         if is_person(record.person):
-            seen.setdefault(record.person, {}).setdefault(record.camera, record.path)
+            seen.setdefault(int(record.person), {}).setdefault(int(record.camera), record.path)
     chosen = sorted(seen, key=lambda person: (-len(seen[person]), person))[:rows]
     cells = [seen[person] for person in chosen]
     if not chosen:
         of_camera = {camera: [record.path for record in records if record.camera == camera] for camera in cameras}
         cells = [{c: paths[i * len(paths) // rows] for c, paths in of_camera.items()} for i in range(rows)]
-    figure, axes = _grid(max(1, len(cells)), max(1, len(cameras)), SHEET)
-    for r, paths in enumerate(cells):
+    figure, axes = _grid(max(1, len(cells)), max(1, len(cameras)), size)
+    for r, places in enumerate(cells):
         for c, camera in enumerate(cameras):
-            _show(axes[r][c], decode(paths[camera], *SHEET, "bicubic")[0] if camera in paths else None)
+            _show(axes[r][c], picture(places[camera]) if camera in places else None)
             if r == 0:
                 axes[r][c].set_title(f"camera {camera}", fontsize=7)
         if chosen:

@@ -39,7 +39,8 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         points = space.points(block)
         known = points or [p for p in (space.first(block), *space.corners(block)) if len(p) == len(block["space"])]
         trials = [sweeps.trial(block, p, base, options.changed, launch.num_workers, data) for p in known]
-        lines = [results.banner(base, trials[0].graphs[0]), sweeps.headline(block, base), *sweeps.left_out(block, base)]
+        left_out = sweeps.left_out(block, base, trials[0].trained()[0].inputs["target"])
+        lines = [results.banner(base, trials[0].graphs[0]), sweeps.headline(block, base), *left_out]
         print("\n".join(lines), flush=True)
         at_once, words = _room(block, launch)
         count = len(points) if points else block["num_trials"]

@@ -23,6 +23,7 @@ PLAIN = {
         "graph",
         "young",
         "idle",
+        "allowed",
         "checks",
         "checking",
         "stages",

@@ -240,9 +240,10 @@ def test_what_needs_a_generator_says_so_or_is_left_out(exported):
     own = {"seeds": [0], "space": {"hhl.beta": [0.1]}, "known_methods": ["hhl"], "metric": "mAP"}
     one = sweeps.trial(own, {"hhl.beta": 0.1}, base, options.changed, 1)
     assert [stage.name for stage in one.own()] == ["hhl"] and one.trained() == one.own()
-    assert "style retrieval is left out" in sweeps.left_out(own, base)[0]
+    target = one.trained()[0].inputs["target"]
+    assert "style retrieval is left out" in sweeps.left_out(own, base, target)[0]
     with pytest.raises(ValueError, match="no generator; expected mAP"):
-        sweeps.left_out(own | {"metric": "style_retrieval"}, base)
+        sweeps.left_out(own | {"metric": "style_retrieval"}, base, target)
     with pytest.raises(ValueError, match="gan=folder has no generator"):
         graph.style_retrieval(base, one.trained()[0])
 

@@ -108,4 +108,4 @@ def test_a_run_draws_its_map_once_and_again_where_a_method_is_younger(pipeline, 
 def test_too_few_images_are_no_map_and_that_is_said(pipeline):
     paths, said = pipeline(np.array([1] * 9 + [0] * 5))
     assert [path.name for path in paths] == ["cmc-market-duke-key.png"]
-    assert said == ["no map of features: the gallery has fewer than 10 images of persons"]
+    assert said == ["no map of features: fewer than 10 gallery images of persons, or crops without a gallery"]

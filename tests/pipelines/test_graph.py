@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import graph, options
+from pipelines import allowed, graph, options
 
 PAIR = ["source=market", "target=duke"]
 
@@ -80,10 +80,45 @@ def test_no_upper_bound_of_real_images(world):
 def test_no_true_styles_where_names_tell_no_person():
     settings = options.compose(["source=market", "target=folder"])
     assert graph.upper_bound(settings, graph.data_stages(settings)) == []
-    with pytest.raises(ValueError, match="folder has no query and gallery images of known persons"):
-        graph.plan(settings)
     with pytest.raises(ValueError, match="redrawn.*folder is drawn with names that tell no person; expected generator"):
         graph.styles(options.compose(["source=market", "target=folder", "hhl.styles=redrawn"]))
+
+
+def one_camera(root: Path) -> list[str]:
+    (root / "camera_1").mkdir(parents=True)
+    for name in ("a", "b"):
+        (root / "camera_1" / f"{name}.jpg").touch()
+    return ["source=market", "target=folder", f"target.root={root}"]
+
+
+def test_one_camera_leaves_plain_copies_under_their_own_name_and_no_generator(tmp_path):
+    pair = one_camera(tmp_path / "crops")
+    settings = options.compose([*pair, "hhl.beta=0.3", "gan.steps=9"])
+    plan, chosen = graph.plan(settings), graph.plan(options.compose([*pair, "hhl.beta=0.3", "hhl.styles=copies"]))
+    assert [(stage.label, stage.hash) for stage in plan] == [(stage.label, stage.hash) for stage in chosen]
+    assert {stage.name for stage in plan} == {"data", "pretrain", "baseline", "hhl", "arn"}
+    hhl = next(stage for stage in plan if stage.name == "hhl")
+    assert hhl.about["variant"] == "hhl.styles=copies hhl.beta=0.3"
+    told = [line for stage in plan for line in stage.about.get("notes", [])]
+    assert len(told) == 2 and "not judged on it" in told[0] and "hhl.styles=copies" in told[1]
+    for kind in ("jitter", "copies"):
+        same = options.compose([*pair, f"hhl.styles={kind}"])
+        assert allowed.settled(same, graph.data_stages(same)) == same
+    with pytest.raises(ValueError, match="folder has one camera: there is no other camera's style"):
+        graph.styles(settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["methods=[baseline]", "baseline.labels=target"], "folder has .* baseline.labels=target takes the persons"),
+        (["hhl.sampling=supervised"], "folder has .* hhl.sampling=supervised takes the persons of all"),
+        (["source=folder", "target=duke"], "folder has training images that tell no person, and the source takes"),
+    ],
+)
+def test_labels_that_nobody_has_are_refused(given, told):
+    with pytest.raises(ValueError, match=told):
+        graph.plan(options.compose(["source=market", "target=folder", *given]))
 
 
 def test_L_T_and_n_t_0_are_one_training_and_go_by_one_name():
