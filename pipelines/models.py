@@ -139,6 +139,20 @@ def register(client, model_uri: str, name: str, alias: str = "champion") -> str:
     return version
 
 
+def keep(store, stage, about: dict, alias: str) -> str:
+    """Log a finished stage's model in its run, unless it is there, and register it as reid-<source>-to-<target> under the alias.
+
+    Args:
+        store: pipelines.store.Store. stage: a trained method's. about: as for log_model.
+    Returns:
+        where it is, in words: "models:/<name>@<alias> (version 1)".
+    """
+    name, run = "reid-{source}-to-{target}".format(**about), store.run(stage.hash, stage.label, {}, {})
+    folder = stage.folder(store.work_dir)
+    uri = logged(store.client, run) or log_model(store.uri, run, folder, about, name)
+    return f"models:/{name}@{alias} (version {register(store.client, uri, name, alias)})"
+
+
 def logged(client, run_id: str) -> str | None:
     """The URI of the model that the run has logged whole, if any."""
     for output in client.get_run(run_id).outputs.model_outputs:

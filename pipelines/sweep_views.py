@@ -142,14 +142,7 @@ class Views:
 
         one = self.trial(best["point"])
         stage = one.own()[0]
-        about = stage.about | one.settings[0]["images"]
-        run = self.track.store.run(stage.hash, stage.label, {}, {})
-        name = "reid-{source}-to-{target}".format(**about)
-        uri = models.logged(self.track.client, run) or models.log_model(
-            self.track.uri, run, stage.folder(self.work_dir), about, name
-        )
-        version = models.register(self.track.client, uri, name)
-        return f"models:/{name}@champion (version {version})"
+        return models.keep(self.track.store, stage, stage.about | one.settings[0]["images"], "champion")
 
     def _charts(self, rows: list[dict], agreement: float | None) -> list[Path]:
         title = sweeps.headline(self.own, self.base)

@@ -64,7 +64,7 @@ def test_the_methods_adapt_and_the_table_says_why_they_are_not_judged(whole):
 
 @pytest.mark.slow
 def test_views_have_no_scores_of_the_target_and_are_whole(whole):
-    work_dir, _ = whole
+    work_dir, done = whole
     with open(work_dir / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["mAP"], row["rank1"]) for row in rows] == [
@@ -80,6 +80,10 @@ def test_views_have_no_scores_of_the_target_and_are_whole(whole):
     assert all("source/mAP" in run.data.metrics for run in untold if run.data.tags["stage"] != "pipeline")
     (pipeline,) = (run for run in untold if run.data.tags["stage"] == "pipeline")
     assert "folder is not judged" in pipeline.data.tags["mlflow.note.content"]
+    for name in ("baseline", "hhl", "arn"):  # registered, each under its own name
+        version = client.get_model_version_by_alias("reid-market-to-folder", name)
+        assert version.run_id == next(run.info.run_id for run in untold if run.data.tags["stage"] == name)
+        assert f"model: models:/reid-market-to-folder@{name} (version {version.version})" in done.stdout
     assert "results.csv" in [file.path for file in client.list_artifacts(pipeline.info.run_id)]
     names = sorted(path.name.split("-")[0] for path in (work_dir / "figures").iterdir())
     assert names == ["contact_sheet", "contact_sheet", "style_measures", "styles", "tsne"]
