@@ -7,11 +7,9 @@
 So no byte is written twice, and memory holds a few batches whatever the array's size. Knows no ray, no mlflow, no hydra.
 """
 
-import errno
 import hashlib
 import json
 import os
-import shutil
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,15 +34,8 @@ def take_room(path: Path, shape: tuple[int, ...]) -> None:
     """
     if path.exists() and np.load(path, mmap_mode="r").shape == shape:
         return
-    temporary, size = path.with_name(path.name + ".tmp"), int(np.prod(shape, dtype=np.int64))
-    try:
-        if size > (free := shutil.disk_usage(path.parent).free):  # rather than fill it first
-            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, {free / 2**30:.1f} GB are free")
-        allocate(temporary, shape)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        about = f"{size / 2**30:.1f} GB for {'x'.join(map(str, shape))} values"
-        raise OSError(error.errno, f"{error.strerror} ({about})", str(path)) from error
+    temporary = path.with_name(path.name + ".tmp")
+    allocate(temporary, shape)
     os.replace(temporary, path)
 
 

@@ -4,8 +4,10 @@ Made by the data stage, opened by everything that looks at pixels; several proce
 """
 
 import copy
+import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -149,11 +151,20 @@ def allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """A new .npy file of uint8, mapped for writing, its room on the disk taken.
 
     Raises:
-        OSError: there is no room; without this, writing to the map would end the process with a bus error.
+        OSError: there is no room, with how much is wanted; nothing is left of the file. Without this, writing to the map would
+            end the process with a bus error.
     """
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    with open(path, "r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    size = int(np.prod(shape, dtype=np.int64))
+    try:
+        if size > (free := shutil.disk_usage(path.parent).free):  # rather than fill it first
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, {free / 2**30:.1f} GB are free")
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        about = f"{size / 2**30:.1f} GB for {'x'.join(map(str, shape))} values"
+        raise OSError(error.errno, f"{error.strerror} ({about})", str(path)) from error
     return array
 
 

@@ -1,4 +1,7 @@
-"""What all tests share: one thread, so that digits repeat, and a small drawn world, decoded once."""
+"""What all tests share: one thread, so that digits repeat, a small drawn world, decoded once, and a small disk."""
+
+import subprocess
+from pathlib import Path
 
 import pytest
 import started
@@ -33,3 +36,22 @@ def as_rank(monkeypatch):
         monkeypatch.setattr(distributed, "world", lambda: world)
 
     return pretend
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """disk(size) mounts a file system of that size, or makes it larger; its folder."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(size: str) -> Path:
+        options = f"size={size}" + (",remount" if folder.is_mount() else "")
+        line = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        done = subprocess.run(line, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", str(folder)], check=True)

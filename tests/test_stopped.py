@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,25 +41,6 @@ def test_two_commands_at_once_on_one_work_dir(undisturbed, tmp_path):
         assert second.end() == 0, second.said()
     assert "another command is making it" in first.said() + second.said()
     assert rows(work_dir) == rows(undisturbed) and statuses(work_dir) == {"FINISHED"}
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """disk(size) mounts a file system of that size, or makes it larger; its folder."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mount(size: str) -> Path:
-        options = f"size={size}" + (",remount" if folder.is_mount() else "")
-        line = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        done = subprocess.run(line, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
-        return folder
-
-    yield mount
-    if folder.is_mount():
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_disk_that_fills_up_again_and_again(undisturbed, disk, tmp_path):

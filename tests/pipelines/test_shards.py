@@ -88,7 +88,7 @@ def test_room_is_taken_once_and_is_really_taken(path):
 def test_a_full_disk_is_told_at_the_start_with_the_size_and_nothing_is_left(tmp_path):
     with pytest.raises(OSError, match=r"are free \(\d+\.\d GB for 40000000x15x256x128x3 values\)") as found:
         shards.take_room(tmp_path / "styled.npy", (40_000_000, 15, 256, 128, 3))  # 59 TB
-    assert found.value.errno == errno.ENOSPC and found.value.filename == str(tmp_path / "styled.npy")
+    assert found.value.errno == errno.ENOSPC and found.value.filename == str(tmp_path / "styled.npy.tmp")
     assert list(tmp_path.iterdir()) == []
 
 
