@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -66,19 +65,12 @@ def training_files(settings: dict, role: str) -> list[tuple[str, int]]:
     """Path and camera of every training image of the data set in `role`, before it is decoded; below its root if it is drawn.
 
     Raises:
-        ValueError: the folder is missing or malformed (see the reader), or two images have the same stem.
+        ValueError: the folder is missing or malformed (see the reader).
     """
     block, root = settings[role], data_root(settings, role)
     if root is None:
-        files = _drawn_files(settings, role)
-    else:
-        files = [(record.path, record.camera) for record in build(block["reader"], root).train]
-    stems = Counter(Path(path).stem for path, _ in files)
-    if twice := next((stem for stem, count in stems.items() if count > 1), None):
-        raise ValueError(
-            f"{block['name']} has two training images {twice} in different folders or of different endings; styles are named by it"
-        )
-    return files
+        return _drawn_files(settings, role)
+    return [(record.path, record.camera) for record in build(block["reader"], root).train]
 
 
 def data_root(settings: dict, role: str) -> str | None:

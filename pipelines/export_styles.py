@@ -1,5 +1,7 @@
 """Camera styles as files that the HHL and ECN code reads: <stem>_fake_<k>.jpg for every training image and camera.
 
+Where two images share a stem, their paths stand for it: camera_3/0001.jpg in camera 7's style is camera_3__0001_fake_7.jpg.
+
 python pipelines/export_styles.py target=duke to=exported                          # makes what is missing: data, generator, styles
 python pipelines/export_styles.py target=duke to=exported data=disk data.root=/datasets recipe=paper
 python pipelines/run.py source=market target=duke gan=folder gan.root=exported     # reads them back, without a generator
@@ -20,6 +22,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         data_stage,
         exporting,
         graph,
+        ready,
         stages,
     )
     from pipelines.progress import Screen
@@ -29,7 +32,9 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     with cluster.connect(settings) as launch:
         plan = graph.styles(settings, launch.num_workers)
         work_dir, to = Path(settings["work_dir"]).absolute(), Path(own["to"]).absolute()
-        data_stage.training_files(settings, "target")  # refuses what no name could be given
+        ready.names(
+            [path for path, _ in data_stage.training_files(settings, "target")]
+        )  # refuses what none can be given
         exporting.refuse_others(to, plan[-1], own["quality"])
         print(f"{plan[-1].label} of {settings['target']['name']}, recipe {settings['recipe']}, to {to}", flush=True)
         with Screen(work_dir) as screen:

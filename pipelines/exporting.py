@@ -1,5 +1,7 @@
 """A styles stage as JPEG files, <stem>_fake_<k>.jpg: k is the camera's number in the data set, the image's own included.
 
+Where stems are not unique their images' paths stand for them (pipelines/ready.py).
+
 The folder's styles.json says which stage they come from; files are written whole or not at all, and one that is there is not
 written again, nor looked at.
 Knows no ray, no mlflow, no hydra.
@@ -15,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from pipelines import cache
+from pipelines import cache, ready
 from pipelines.cache import Stage
 from reid_da.images import ImageStore
 
@@ -62,7 +64,7 @@ def export(stage: Stage, work_dir: Path, to: Path, quality: int) -> tuple[int, i
     folder = stage.folder(work_dir)
     store = ImageStore(stage.inputs["target"].folder(work_dir) / "train")
     styled = np.load(folder / "styled.npy", mmap_mode="r")
-    stems = [Path(path).stem for path in store.paths]
+    names = ready.names_of(store)
     about = {"styles": stage.hash, "quality": quality, "images": len(store), "cameras": store.camera_names.tolist()}
     with cache.held(f"{folder}.export.lock"):  # one export of a stage at a time
         to.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ def export(stage: Stage, work_dir: Path, to: Path, quality: int) -> tuple[int, i
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, _bar(styled) as bar:
             for start in range(0, len(store), CHUNK):
                 rows = range(start, min(start + CHUNK, len(store)))
-                paths = [[to / f"{stems[row]}_fake_{camera}.jpg" for camera in store.camera_names] for row in rows]
+                paths = [[to / f"{names[row]}_fake_{camera}.jpg" for camera in store.camera_names] for row in rows]
                 for count in pool.map(_write, (styled[row] for row in rows), paths, repeat(quality)):
                     written += count
                     bar.update(styled.shape[1])

@@ -3,6 +3,8 @@
     <stem>_fake_<k>.jpg         as the HHL authors name them; camera k's style of the image <stem>, the image's own camera included
     <stem>_fake_<a>to<b>.jpg    as CamStyle and ECN do; b's style of an image that camera a took; b = a is the image itself
 
+Where two training images share a stem, as camera_3/0001.jpg and camera_7/0001.jpg do, every image's path below the folder that
+holds them all stands for it, __ between its parts: camera_3__0001_fake_7.jpg (`names`; what exports are named by, too).
 Cameras are the data set's numbers; of several endings the first of .jpg, .jpeg and .png counts. Knows no ray, no mlflow, no hydra.
 """
 
@@ -12,7 +14,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -56,15 +58,16 @@ def look(settings: dict) -> tuple[dict, list[str]]:
 def _look(text: str) -> tuple[dict, list[str]]:
     settings = json.loads(text)
     root, files = os.path.abspath(settings["gan"]["root"]), training_files(settings, "target")
-    there = _names(root)
+    there = _there(root)
     pairs = _pairs(root, there)
+    named = names([path for path, _ in files])
     cameras = sorted({camera for _, camera in files})
     used, missing = [], []
-    for path, own in files:
+    for name, (path, own) in zip(named, files, strict=True):
         for camera in cameras:
-            if names := candidates(path, own, camera, pairs):
-                found = next((name for name in names if name in there), None)
-                used.append(found) if found else missing.append((path, camera, names[0]))
+            if wanted := candidates(name, own, camera, pairs):
+                found = next((one for one in wanted if one in there), None)
+                used.append(found) if found else missing.append((path, camera, wanted[0]))
     if settings["data"]["skip_unreadable"]:
         missing = _of_readable(missing, settings["images"])
     if missing:
@@ -81,12 +84,38 @@ def _look(text: str) -> tuple[dict, list[str]]:
 look_again = _look.cache_clear
 
 
-def candidates(path: str, own: int, camera: int, pairs: bool) -> list[str]:
-    """Names that the style file of an image may have; none where the image itself stands for it."""
+def names(paths: Sequence[str]) -> list[str]:
+    """What styles of the training images at `paths`, all of a data set, are named by: the stems, or what tells them apart.
+
+    Raises:
+        ValueError: two images that this does not tell apart, as those of one stem and different endings.
+    """
+    found = [Path(path).stem for path in paths]
+    if len(set(found)) < len(found):
+        plain = [os.path.normpath(path) for path in paths]
+        above = os.path.commonpath([os.path.dirname(path) for path in plain])
+        found = [os.path.splitext(path[len(above) :].lstrip(os.sep))[0].replace(os.sep, "__") for path in plain]
+        first: dict[str, str] = {}
+        for name, path in zip(found, plain, strict=True):
+            if first.setdefault(name, path) != path:
+                raise ValueError(
+                    f"{first[name]} and {path}: styles of both would be named {name}; expected names that differ in more than "
+                    "their ending: rename one of them"
+                )
+    return found
+
+
+@lru_cache(maxsize=2)  # shards ask for them by turns
+def names_of(store: ImageStore) -> list[str]:
+    """`names` of the store's images, in its order; what could not be read has its part in them."""
+    return names([*store.paths, *store.skipped])[: len(store)]
+
+
+def candidates(name: str, own: int, camera: int, pairs: bool) -> list[str]:
+    """The files that an image's style may be in, by what it is named by; none where the image itself stands for it."""
     if pairs and own == camera:
         return []
-    stem = f"{Path(path).stem}_fake_{f'{own}to' if pairs else ''}{camera}"
-    return [stem + ending for ending in ENDINGS]
+    return [f"{name}_fake_{f'{own}to' if pairs else ''}{camera}{ending}" for ending in ENDINGS]
 
 
 def decoded(job: dict, store: ImageStore) -> Iterator[np.ndarray]:
@@ -112,10 +141,10 @@ def decoded(job: dict, store: ImageStore) -> Iterator[np.ndarray]:
 
 def _decode(settings: dict, store: ImageStore, row: int, camera: int) -> np.ndarray | str:
     """The pixels, or what is wrong with the file."""
-    names = candidates(store.paths[row], int(store.cameras[row]), camera, settings["pairs"])
-    if not names:
+    wanted = candidates(names_of(store)[row], int(store.cameras[row]), camera, settings["pairs"])
+    if not wanted:
         return store.images[row]
-    paths = [os.path.join(settings["root"], name) for name in names]
+    paths = [os.path.join(settings["root"], name) for name in wanted]
     path = next(filter(os.path.exists, paths), paths[0])
     try:
         return images.decode(path, *store.images.shape[1:3], SPLITS["train"])[0]
@@ -123,16 +152,16 @@ def _decode(settings: dict, store: ImageStore, row: int, camera: int) -> np.ndar
         return f"{path} ({error})"
 
 
-def _names(root: str) -> set[str]:
+def _there(root: str) -> set[str]:
     try:
         return {name for name in os.listdir(root) if FAKE.search(name)}
     except OSError as error:
         raise ValueError(f"gan.root is {root}: {error.strerror}; {EXPECTED}") from error
 
 
-def _pairs(root: str, names: set[str]) -> bool:
+def _pairs(root: str, there: set[str]) -> bool:
     """Whether names tell both cameras."""
-    kinds = {bool(FAKE.search(name)[1]) for name in names}
+    kinds = {bool(FAKE.search(name)[1]) for name in there}
     if len(kinds) == 2:
         raise ValueError(
             f"{root} has files named <stem>_fake_<k> and files named <stem>_fake_<a>to<b>; expected one kind"
@@ -155,10 +184,10 @@ def _refusal(root: str, missing: list[tuple], total: int, work_dir: Path) -> Val
     path = work_dir.absolute() / "missing_styles.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, io.BytesIO("".join(f"{name}\n" for _, _, name in missing).encode()))
-    names = ", ".join(name for _, _, name in missing[:3]) + (", ..." if len(missing) > 3 else "")
+    named = ", ".join(name for _, _, name in missing[:3]) + (", ..." if len(missing) > 3 else "")
     counts = sorted(Counter(camera for _, camera, _ in missing).items())
     return ValueError(
-        f"{len(missing)} of {total} camera styles are missing in {root}: {names}\n"
+        f"{len(missing)} of {total} camera styles are missing in {root}: {named}\n"
         f"by camera: {', '.join(f'{count} of camera {camera}' for camera, count in counts)}; all are listed in {path}\n"
         f"{EXPECTED}"
     )

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from started import TINY
 
-from pipelines import cluster, command, export_styles, graph, options, results, stages, sweeps
+from pipelines import cluster, command, export_styles, graph, options, ready, results, stages, sweeps
+from reid_da.datasets import synthetic
 from reid_da.images import ImageStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -230,6 +231,49 @@ def test_bad_folders(exported, tmp_path):
         settings = options.compose([*FOLDER, f"gan.root={place or 'null'}"])
         with pytest.raises(ValueError, match=expected):
             graph.plan(settings)
+
+
+@pytest.mark.parametrize("skip", ["false", "true"])
+def test_images_of_one_name_under_several_cameras_go_out_and_come_back(skip, tmp_path, monkeypatch):
+    """The folder world, counted anew under each camera, as recorders do; one of camera 12 alone is of a unique name."""
+    root, work_dir = tmp_path / "cameras", tmp_path / "work"
+    synthetic.draw("folder", str(root), seed=0, train_persons=6, test_persons=1)
+    for camera in (3, 7, 12):
+        for number, path in enumerate(sorted((root / f"camera_{camera}").iterdir())):
+            path.rename(path.with_name(f"{number:04d}.jpg"))
+    (root / "camera_12" / "2026-01").mkdir()
+    (root / "camera_12" / "0000.jpg").rename(root / "camera_12" / "2026-01" / "only.jpg")
+    if skip == "true":
+        (root / "camera_7" / "0000.jpg").write_bytes(
+            b""
+        )  # 0000 is camera 3's alone in what can be read, and not in the folder
+    own = ["target=folder", f"target.root={root}", f"work_dir={work_dir}", f"data.skip_unreadable={skip}"]
+    own += ["images.height=32", "images.width=16", "quality=95"]
+    written = []
+    for to, more in (("out", ["hhl.styles=jitter"]), ("back", ["gan=folder", f"gan.root={tmp_path / 'out'}"])):
+        line = ["export_styles.py", "cluster=inline", *own, f"to={tmp_path / to}", *more]
+        monkeypatch.setattr(sys, "argv", line)
+        command.many_main(export_styles.story, "export_styles", {}, cluster="local")
+        written.append({path.name for path in (tmp_path / to).iterdir()})
+    assert (
+        written[0] == written[1] and {"camera_3__0000_fake_7.jpg", "camera_12__2026-01__only_fake_3.jpg"} <= written[0]
+    )
+    assert ("camera_7__0000_fake_3.jpg" in written[0]) == (skip == "false")
+    found = {
+        json.loads((path / "stage.json").read_text())["settings"]["styles"]: path
+        for path in work_dir.glob("cache/styles/*/")
+    }
+    jittered, back = (np.load(found[kind] / "styled.npy").astype(int) for kind in ("jitter", "folder"))
+    assert jittered.shape == back.shape == (len(written[0]) // 3, 3, 32, 16, 3)
+    error, others = np.abs(jittered - back).mean(axis=(1, 2, 3, 4)), np.abs(jittered - np.roll(back, 1, axis=0))
+    assert (error < others.mean(axis=(1, 2, 3, 4))).all() and error.mean() < 8
+
+
+def test_two_images_that_no_name_tells_apart_are_refused():
+    assert ready.names(["a/x.jpg", "a/y.png"]) == ["x", "y"]
+    assert ready.names(["/r/a/b/x.jpg", "/r/a/../a/c/x.jpg", "/r/a/y.jpg"]) == ["b__x", "c__x", "y"]
+    with pytest.raises(ValueError, match="/r/x.jpg and /r/x.png: styles of both would be named x; expected"):
+        ready.names(["/r/x.jpg", "/r/x.png"])
 
 
 def test_what_needs_a_generator_says_so_or_is_left_out(exported):
