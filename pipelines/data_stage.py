@@ -145,6 +145,12 @@ def _about(settings: dict, role: str) -> dict:
     return {"dataset": settings[role]["name"], "data": "synthetic" if data_root(settings, role) is None else "disk"}
 
 
+def camera_names(folder: Path) -> dict[int, str]:
+    """The names of those cameras, by number, that have one, from the folder of a finished data stage."""
+    found = json.loads((folder / "result.json").read_text()).get("camera_names", {})
+    return {int(number): name for number, name in found.items()}
+
+
 def make_data(job: dict) -> None:
     """Draw the data set if it is a synthetic one, read it, and decode every split into an ImageStore."""
     with cache.writing(job):
@@ -162,6 +168,7 @@ def _make_data(job: dict) -> None:
     total = sum(counts.images for counts in dataset.counts().values())
     done = 0
     summary = {"junk": dataset.num_junk, "unmatched": list(dataset.unmatched), "splits": {}}
+    summary["camera_names"] = dataset.camera_names
     for split, resample in SPLITS.items():
         records = getattr(dataset, split)
         store = images.create(

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from pipelines import cache, ready
 from pipelines.cache import Stage
+from pipelines.data_stage import camera_names
 from reid_da.images import ImageStore
 
 CHUNK = 64  # images that threads have before them
@@ -66,6 +67,7 @@ def export(stage: Stage, work_dir: Path, to: Path, quality: int) -> tuple[int, i
     styled = np.load(folder / "styled.npy", mmap_mode="r")
     names = ready.names_of(store)
     about = {"styles": stage.hash, "quality": quality, "images": len(store), "cameras": store.camera_names.tolist()}
+    about["camera_names"] = camera_names(stage.inputs["target"].folder(work_dir))
     with cache.held(f"{folder}.export.lock"):  # one export of a stage at a time
         to.mkdir(parents=True, exist_ok=True)
         cache.write_json(to / "styles.json", about | {"target": stage.about["target"], "settings": stage.settings})

@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from pipelines.data_stage import camera_names
 from reid_da import retrieval
 from reid_da.images import ImageStore, decode
 from reid_da.records import Dataset, Record, is_person
@@ -26,7 +27,9 @@ def contact_sheet(data: Path, rows: int = 8) -> plt.Figure:
         for s, one in enumerate(stores)
         for row, who in enumerate(zip(one.persons, one.cameras, strict=True))
     ]
-    return _sheet(records, lambda place: stores[place[0]].images[place[1]], stores[0].images.shape[1:3], rows)
+    return _sheet(
+        records, lambda place: stores[place[0]].images[place[1]], stores[0].images.shape[1:3], rows, camera_names(data)
+    )
 
 
 def crops_by_camera(dataset: Dataset, left_out: set[str], rows: int = 8) -> plt.Figure:
@@ -35,13 +38,13 @@ def crops_by_camera(dataset: Dataset, left_out: set[str], rows: int = 8) -> plt.
     left_out: paths that cannot be read.
     """
     records = [record for record in dataset.train if record.path not in left_out]
-    return _sheet(records, lambda path: decode(path, *SHEET, "bicubic")[0], SHEET, rows)
+    return _sheet(records, lambda path: decode(path, *SHEET, "bicubic")[0], SHEET, rows, dataset.camera_names)
 
 
-def _sheet(records: list[Record], picture: Callable, size: tuple[int, int], rows: int) -> plt.Figure:
+def _sheet(records: list[Record], picture: Callable, size: tuple[int, int], rows: int, names: dict) -> plt.Figure:
     """A row per person, those seen by most cameras first; of images whose persons nobody tells, some of each camera.
 
-    picture: picture(record.path) -> (H, W, 3) uint8.
+    picture: picture(record.path) -> (H, W, 3) uint8. names: of the cameras, as `_title` takes them.
     """
     cameras = sorted({int(record.camera) for record in records})
     seen: dict[int, dict[int, object]] = {}
@@ -58,7 +61,7 @@ def _sheet(records: list[Record], picture: Callable, size: tuple[int, int], rows
         for c, camera in enumerate(cameras):
             _show(axes[r][c], picture(places[camera]) if camera in places else None)
             if r == 0:
-                axes[r][c].set_title(f"camera {camera}", fontsize=7)
+                axes[r][c].set_title(_title(camera, names), fontsize=7)
         if chosen:
             axes[r][0].set_ylabel(f"person {chosen[r]}", fontsize=7)
     return figure
@@ -67,14 +70,14 @@ def _sheet(records: list[Record], picture: Callable, size: tuple[int, int], rows
 def style_grid(styles: Path, data: Path, rows: int = 8) -> plt.Figure:
     """Training images (left) in every camera's style; a framed cell is the image's own camera."""
     store, styled = ImageStore(data / "train"), np.load(styles / "styled.npy", mmap_mode="r")
-    chosen = np.linspace(0, len(store) - 1, rows).astype(int)
+    chosen, names = np.linspace(0, len(store) - 1, rows).astype(int), camera_names(data)
     figure, axes = _grid(rows, 1 + styled.shape[1], store.images.shape[1:3])
     for r, row in enumerate(chosen):
         _show(axes[r][0], store.images[row])
         for k, camera in enumerate(store.camera_names):
             _show(axes[r][k + 1], styled[row, k], QUERY if store.camera_labels[row] == k else None)
             if r == 0:
-                axes[r][k + 1].set_title(f"as camera {camera}", fontsize=7)
+                axes[r][k + 1].set_title(f"as {_title(camera, names)}", fontsize=7)
     axes[0][0].set_title("real", fontsize=7)
     return figure
 
@@ -122,6 +125,10 @@ def ranked_lists(method: Path, data: Path, queries: int = 8, best: int = 10) -> 
                 axes[r][k + 1].set_title(f"rank {k + 1}", fontsize=7)
     axes[0][0].set_title("query", fontsize=7)
     return figure
+
+
+def _title(camera: int, names: dict[int, str]) -> str:
+    return f"camera {camera}" + (f"\n{names[camera]}" if camera in names else "")
 
 
 def _grid(rows: int, columns: int, size: tuple[int, int]):

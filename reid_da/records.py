@@ -10,7 +10,7 @@ Conventions, those of Market-1501 (Zheng et al., ICCV 2015), on which every read
   maps it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 UNLABELLED = -2
@@ -47,7 +47,8 @@ class Dataset:
 
     `num_junk` counts the images dropped as JUNK, and `unmatched` lists (sorted) the paths that were passed over because
     no pattern matched their name and no list names them, so that nothing is skipped unseen. `lists` are the files, if
-    any, that tell whom and where the images show: with another text in them it is another data set.
+    any, that tell whom and where the images show: with another text in them it is another data set. `camera_names` has the
+    names of those cameras, by number, that have one.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Dataset:
     num_junk: int = 0
     unmatched: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
+    camera_names: dict[int, str] = field(default_factory=dict)
 
     @property
     def num_images(self) -> int:

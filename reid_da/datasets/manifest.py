@@ -5,8 +5,8 @@
     /nvr/7/a.jpg,car park,,train        a path is absolute or below the manifest's folder; of this one no one knows whom
 
 A camera is a number from 0 on or any text; where one camera is a text, all are, and are numbered 1, 2, ... in the order of
-their sorted texts. So are persons; where all are numbers, -1 is junk and 0 a distractor, as in Market-1501. A crop without a
-split is for training.
+their sorted texts (`Dataset.camera_names` keeps them). So are persons; where all are numbers, -1 is junk and 0 a distractor, as
+in Market-1501. A crop without a split is for training.
 """
 
 import csv
@@ -57,7 +57,8 @@ def read(name: str, path: str) -> Dataset:
             splits[row.split].append(record)
     _check_splits(path, {split: len(records) for split, records in splits.items()})
     found = {split: tuple(sorted(records, key=lambda record: record.path)) for split, records in splits.items()}
-    return Dataset(name, **found, num_junk=num_junk, lists=(path,))
+    camera_names = {} if _all_integers(cameras) else {number: text for text, number in cameras.items()}
+    return Dataset(name, **found, num_junk=num_junk, lists=(path,), camera_names=camera_names)
 
 
 def _rows(path: str) -> Iterator[Row]:
@@ -110,9 +111,13 @@ def _row(path: str, place: str, header: list[str], fields: list[str]) -> Row:
 def _numbers(texts: Iterable[str]) -> dict[str, int]:
     """The numbers that texts stand for: themselves where all are integers, else 1, 2, ... in sorted order."""
     distinct = sorted(set(texts))
-    if all(INTEGER.fullmatch(text) for text in distinct):
+    if _all_integers(distinct):
         return {text: int(text) for text in distinct}
     return {text: number for number, text in enumerate(distinct, start=1)}
+
+
+def _all_integers(texts: Iterable[str]) -> bool:
+    return all(INTEGER.fullmatch(text) for text in texts)
 
 
 def _check(record: Record, row: Row) -> None:

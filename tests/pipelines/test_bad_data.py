@@ -1,5 +1,6 @@
 """One's own crops as they come, through the commands: what is taken as it is, and what is refused in a line with exit code 2."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import check, command, export_styles
+from pipelines import check, command, export_styles, sheets
 from reid_da.images import ImageStore
 
 STYLES = ["hhl.styles=jitter", "images.height=32", "images.width=16"]  # decoded and styled without any training
@@ -134,6 +135,23 @@ def test_any_names_links_out_of_it_and_cameras_0_and_15_in_a_folder_that_cannot_
     store = ImageStore(data)
     assert store.camera_names.tolist() == [0, 7, 15] and len(store) == 10
     assert "人 1_fake_0.jpg" in os.listdir(tmp_path / "styled")
+
+
+def test_names_of_cameras_stand_beside_their_numbers(tell, tmp_path):
+    root = crops(tmp_path / "root")
+    lines = [
+        f"camera_{camera}/{camera}-{n}.jpg,{name}" for camera, name in ((0, "gate"), (15, "Hof 2")) for n in range(3)
+    ]
+    (root / "manifest.csv").write_text("\n".join(["path,camera", *lines]))
+    code, out, error = tell(check, f"target.root={root}")
+    assert code == 0 and "c1     c2" in out and "\ncameras: c1 is Hof 2, c2 is gate\n" in out, error
+    code, _, error = tell(export_styles, f"target.root={root}", f"to={tmp_path / 'styled'}", *STYLES)
+    assert code == 0, error
+    about = json.loads((tmp_path / "styled" / "styles.json").read_text())
+    assert about["cameras"] == [1, 2] and about["camera_names"] == {"1": "Hof 2", "2": "gate"}
+    (styles,), (data,) = ((tmp_path / "out" / "cache" / kind).glob("*[0-9a-f]") for kind in ("styles", "data"))
+    grid = sheets.style_grid(styles, data, rows=2)
+    assert [axis.get_title() for axis in grid.axes[:3]] == ["real", "as camera 1\nHof 2", "as camera 2\ngate"]
 
 
 WITH_SMALL_FILES = """

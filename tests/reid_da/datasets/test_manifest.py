@@ -28,6 +28,7 @@ def test_path_and_camera_are_enough(tmp_path):
     )
     assert (dataset.name, dataset.query, dataset.gallery) == ("folder", (), ())
     assert (dataset.num_junk, dataset.unmatched, dataset.lists) == (0, (), (str(tmp_path / "manifest.csv"),))
+    assert dataset.camera_names == {}
 
 
 def test_persons_and_splits_as_the_market_has_them(tmp_path):
@@ -44,6 +45,7 @@ def test_texts_are_numbered_in_sorted_order(tmp_path):
     lines = ["a.jpg,entrance,Zoë", "b.jpg,car park,anna", "c.jpg,7,", "d.jpg,entrance,0"]
     dataset = folder(write(tmp_path, "path,camera,person", *lines))
     assert shown(dataset.train) == [("a.jpg", 2, 3), ("b.jpg", 3, 2), ("c.jpg", UNLABELLED, 1), ("d.jpg", 1, 3)]
+    assert dataset.camera_names == {1: "7", 2: "car park", 3: "entrance"}
 
 
 def test_numbers_too_long_for_64_bits_are_texts(tmp_path):
