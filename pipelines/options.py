@@ -16,12 +16,13 @@ NULLABLE = {
     "steps": 300,
     "epochs": 60,
     "root": "/path",
+    "stage_dir": "/path",
     "uri": "http://host:5000",
     "weights": "/path",
     "start": "pretrain",
     "fcn_width": 512,
 }
-PATHS = ("root", "work_dir", "weights", "to", "manifest")  # options that name a file or folder
+PATHS = ("root", "work_dir", "weights", "to", "manifest", "stage_dir")  # options that name a file or folder
 NO_VARIANT = (
     "gan.seed=",
     "gan.bounds.",

@@ -169,6 +169,7 @@ def _make(stages: list[Stage], settings: dict, launch, early: dict[str, dict]) -
     work_dir, kind = Path(settings["work_dir"]).absolute(), _kind(stages[0], launch)
     how = {"channels_last": settings["channels_last"], "compile": settings["compile"]}
     how["resident"] = settings["data"]["cache"] == "device"
+    how["stage_dir"] = os.path.abspath(settings["data"]["stage_dir"]) if settings["data"]["stage_dir"] else None
     jobs = [
         cache.job(s, work_dir) | {"how": how} | ({"early": early[s.hash]} if s.hash in early else {}) for s in stages
     ]

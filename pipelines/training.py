@@ -16,6 +16,7 @@ import torch
 from pipelines import cache, evaluating
 from pipelines.build import build, resolve
 from pipelines.files import load_weights, reporter, save_array, save_weights
+from pipelines.near import nearby
 from pipelines.style_grid import drawing
 from reid_da import checkpoint, distributed, loop, sampling
 from reid_da.adabn import reestimate
@@ -37,6 +38,7 @@ def train(job: dict, watch: Callable | None = None) -> None:
     with cache.writing(job) if distributed.rank() == 0 else nullcontext():
         if distributed.broadcast(Path(job["folder"]).is_dir()):
             return
+        job = nearby(job)
         torch.set_num_threads(job["threads"])
         torch.backends.cudnn.deterministic = True
         torch.manual_seed(sampling.generator(job["settings"]["seed"], "weights").initial_seed())

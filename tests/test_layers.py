@@ -33,7 +33,7 @@ PLAIN = {
         "evaluating",
         "style_grid",
     ),
-    *("styling", "shards", "ready", "exporting", "measuring", "judging"),
+    *("styling", "shards", "near", "ready", "exporting", "measuring", "judging"),
     *("retrieving", "stopping", "files", "build", "results", "grids", "grid_views", "space", "sweeps", "budget"),
     *("figures", "sheets", "charts", "feature_maps", "sweep_charts", "logged", "progress"),
 }
