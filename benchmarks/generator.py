@@ -33,7 +33,7 @@ from gan.translate import BATCH
 from pipelines import styling
 from pipelines.build import resolve
 from pipelines.files import save_weights
-from reid_da import images
+from reid_da import decoding
 from reid_da.images import ImageStore
 from reid_da.records import Record
 
@@ -120,7 +120,7 @@ def styles_job(folder, generator, count, arguments):
         Image.fromarray(noise).save(data / f"0001_c{camera}.jpg")
     records = [Record(str(data / f"0001_c{row % CAMERAS + 1}.jpg"), 1, row % CAMERAS + 1) for row in range(count)]
     size = {"height": arguments.height, "width": arguments.width}
-    store = images.create(data / "train", records, **size, resample="bilinear")
+    store = decoding.create(data / "train", records, **size, resample="bilinear")
     if hasattr(generator, "measure"):
         generator.measure(store.images, torch.from_numpy(store.camera_labels))
     target = f"{type(generator).__module__}.{type(generator).__name__}"

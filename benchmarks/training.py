@@ -26,7 +26,7 @@ from PIL import Image
 from plain_loader import loaders
 from torch.utils.flop_counter import FlopCounterMode
 
-from reid_da import images
+from reid_da import decoding
 from reid_da.backbones import narrow_resnet, pool, resnet50
 from reid_da.batches import method_batches
 from reid_da.datasets import synthetic
@@ -69,10 +69,10 @@ class World:
         for role, name, read in (("source", "market", market1501), ("target", "duke", dukemtmc)):
             synthetic.draw(name, str(folder / name), seed=0, train_persons=persons, test_persons=2)
             records = read(str(folder / name)).train
-            self.stores[role] = images.create(folder / role, records, height=height, width=width, resample="bilinear")
+            self.stores[role] = decoding.create(folder / role, records, height=height, width=width, resample="bilinear")
         target = self.stores["target"]
         casts = np.random.default_rng(0).uniform(0.5, 1.0, (target.num_cameras, 1, 1, 3))
-        self.styles = images.allocate(folder / "styled.npy", (len(target), target.num_cameras, height, width, 3))
+        self.styles = decoding.allocate(folder / "styled.npy", (len(target), target.num_cameras, height, width, 3))
         for row, path in enumerate(target.paths):
             self.styles[row] = target.images[row] * casts
             for k, style in enumerate(self.styles[row]):

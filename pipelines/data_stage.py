@@ -12,7 +12,7 @@ from pipelines import cache, checking
 from pipelines.build import build, resolve
 from pipelines.cache import Stage
 from pipelines.files import reporter
-from reid_da import images
+from reid_da import decoding
 from reid_da.datasets import synthetic
 from reid_da.datasets.folders import ENDINGS
 from reid_da.records import differences, is_person
@@ -171,7 +171,7 @@ def _make_data(job: dict) -> None:
     summary["camera_names"] = dataset.camera_names
     for split, resample in SPLITS.items():
         records = getattr(dataset, split)
-        store = images.create(
+        store = decoding.create(
             part / split,
             records,
             **settings["images"],

@@ -23,7 +23,7 @@ import numpy as np
 
 from pipelines.data_stage import SPLITS, training_files
 from pipelines.files import write_whole
-from reid_da import images
+from reid_da import decoding
 from reid_da.datasets.folders import ENDINGS
 from reid_da.images import ImageStore
 
@@ -147,8 +147,8 @@ def _decode(settings: dict, store: ImageStore, row: int, camera: int) -> np.ndar
     paths = [os.path.join(settings["root"], name) for name in wanted]
     path = next(filter(os.path.exists, paths), paths[0])
     try:
-        return images.decode(path, *store.images.shape[1:3], SPLITS["train"])[0]
-    except images.DAMAGED as error:
+        return decoding.decode(path, *store.images.shape[1:3], SPLITS["train"])[0]
+    except decoding.DAMAGED as error:
         return f"{path} ({error})"
 
 
@@ -173,8 +173,8 @@ def _of_readable(missing: list[tuple], size: dict) -> list[tuple]:
     """Those of images that can be decoded: the others will be left out of the training images. Looks up to the first of them."""
     for place, (path, _, _) in enumerate(missing):
         try:
-            images.decode(path, size["height"], size["width"], SPLITS["train"])
-        except images.DAMAGED:
+            decoding.decode(path, size["height"], size["width"], SPLITS["train"])
+        except decoding.DAMAGED:
             continue
         return missing[place:]
     return []

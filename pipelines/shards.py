@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines import cache
-from reid_da.images import allocate
+from reid_da.decoding import allocate
 
 AHEAD = 2  # batches that wait for the disk at most
 SYNC = 32 * 2**20  # bytes after which the disk is made to follow, so that a shard's end waits for little

@@ -11,7 +11,8 @@ import numpy as np
 
 from pipelines.data_stage import camera_names
 from reid_da import retrieval
-from reid_da.images import ImageStore, decode
+from reid_da.decoding import decode
+from reid_da.images import ImageStore
 from reid_da.records import Dataset, Record, is_person
 
 SHEET = (128, 64)  # pixels of a crop on a sheet of files

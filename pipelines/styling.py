@@ -19,7 +19,7 @@ from pipelines.build import build
 from pipelines.data_stage import SPLITS
 from pipelines.files import load_weights, reporter
 from pipelines.shards import Shard
-from reid_da import distributed, images
+from reid_da import decoding, distributed
 from reid_da.augment import colour_jitter
 from reid_da.datasets.synthetic import redraw
 from reid_da.images import ImageStore
@@ -126,7 +126,7 @@ def redrawn(draw: dict, store: ImageStore, row: int) -> np.ndarray:
     """What every camera would really have shown of an image, (K, H, W, 3) uint8: only a drawn world can tell."""
     height, width = store.images.shape[1:3]
     shown = [redraw(draw["world"], draw["seed"], store.paths[row], int(camera)) for camera in store.camera_names]
-    return np.stack([Image.fromarray(one).resize((width, height), images.FILTERS[SPLITS["train"]]) for one in shown])
+    return np.stack([Image.fromarray(one).resize((width, height), decoding.FILTERS[SPLITS["train"]]) for one in shown])
 
 
 def _chunks(job: dict) -> Iterator[np.ndarray]:

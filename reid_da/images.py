@@ -1,55 +1,45 @@
-"""Image stores: every image of a split decoded once into a memory-mapped uint8 array at the recipe's size, plus its records.
+"""Image stores: a split's pictures, decoded once into a memory-mapped uint8 array at the recipe's size, and its records.
 
-Made by the data stage, opened by everything that looks at pixels; several processes may hold one open.
+Made by `decoding`, for the data stage; opened by everything that looks at pixels. Several processes may hold one open.
 """
 
 import copy
-import errno
 import json
 import os
-import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from reid_da.records import Record, is_person
-
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for one file or another
-Progress = Callable[[int, int], None]
-
-
-def decode(path: str, height: int, width: int, resample: str) -> tuple[np.ndarray, tuple[int, int]]:
-    """One image file as (height, width, 3) uint8 RGB, and its original (width, height). Raises one of DAMAGED."""
-    with Image.open(path) as image:
-        size = image.size
-        return np.asarray(image.convert("RGB").resize((width, height), FILTERS[resample])), size
+from reid_da.records import is_person
 
 
 class ImageStore:
-    """A split's pictures and records, read from a folder that `create` made.
+    """A split's pictures and records, read from a folder that `decoding.create` made.
 
     images: (N, H, W, 3) uint8, memory-mapped read-only. persons, cameras: (N,) int64 as in the file names.
     sizes: (N, 2) int64 original width and height. paths: N strings. skipped: unreadable files that were left out.
     """
 
     def __init__(self, folder: str | Path):
-        folder = Path(folder)
-        self.images = np.load(folder / "images.npy", mmap_mode="r")
-        meta = json.loads((folder / "records.json").read_text())
-        self.paths: list[str] = [os.path.normpath(folder / path) for path in meta["paths"]]
+        self.folder = Path(folder)
+        self.images = np.load(self.folder / "images.npy", mmap_mode="r")
+        meta = self._meta()
         self.persons, self.cameras = (np.asarray(meta[key], dtype=np.int64) for key in ("persons", "cameras"))
         self.sizes = np.asarray(meta["sizes"], dtype=np.int64).reshape(-1, 2)
         self.skipped: list[str] = meta["skipped"]
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def _meta(self) -> dict:
+        return json.loads((self.folder / "records.json").read_text())
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Read when they are asked for: no training does, and of many images they are most of a store's memory."""
+        return [os.path.normpath(os.path.join(self.folder, path)) for path in self._meta()["paths"]]
 
     def take(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """Rows as tensors: images (B, H, W, 3) uint8, sizes (B, 2), labels (B,) 0-based identities or -1, cameras (B,) 0-based."""
@@ -145,98 +135,3 @@ def _rows(pictures: np.ndarray | torch.Tensor, rows: np.ndarray) -> torch.Tensor
     if isinstance(pictures, torch.Tensor):
         return pictures[torch.from_numpy(rows).to(pictures.device)]
     return torch.from_numpy(pictures[rows])
-
-
-def allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A new .npy file of uint8, mapped for writing, its room on the disk taken.
-
-    Raises:
-        OSError: there is no room, with how much is wanted; nothing is left of the file. Without this, writing to the map would
-            end the process with a bus error.
-    """
-    size = int(np.prod(shape, dtype=np.int64))
-    try:
-        if size > (free := shutil.disk_usage(path.parent).free):  # rather than fill it first
-            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, {free / 2**30:.1f} GB are free")
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        about = f"{size / 2**30:.1f} GB for {'x'.join(map(str, shape))} values"
-        raise OSError(error.errno, f"{error.strerror} ({about})", str(path)) from error
-    return array
-
-
-def create(
-    folder: str | Path,
-    records: Sequence[Record],
-    *,
-    height: int,
-    width: int,
-    resample: str,
-    skip_unreadable: bool = False,
-    progress: Progress | None = None,
-) -> ImageStore:
-    """Decode `records` into a new store at `folder`, in parallel (Pillow decodes outside Python's lock).
-
-    Args:
-        resample: "bilinear" (training) or "bicubic" (testing), as HHL's code does.
-        skip_unreadable: leave out and count what cannot be decoded, instead of stopping.
-        progress: progress(images done, images in all).
-    Raises:
-        ValueError: with the path of an unreadable image.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / "images.npy.tmp"
-    images = allocate(target, (len(records), height, width, 3))
-    kept, sizes, skipped = [], [], []
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(records), 256):  # bounded: decoded pictures wait for one another in chunks
-            chunk = records[start : start + 256]
-            for record, result in zip(
-                chunk, pool.map(_try, chunk, *map(repeat, (height, width, resample))), strict=True
-            ):
-                if isinstance(result, Exception):
-                    if not skip_unreadable:
-                        raise ValueError(
-                            f"{record.path} cannot be read ({result}); mend or remove it, or leave such files out "
-                            "with data.skip_unreadable=true"
-                        ) from result
-                    skipped.append(record.path)
-                    continue
-                images[len(kept)], size = result
-                kept.append(record)
-                sizes.append(size)
-            if progress:
-                progress(start + len(chunk), len(records))
-    images.flush()
-    if skipped:  # the array was sized for all
-        np.save(folder / "images.kept.npy", images[: len(kept)])
-        target.unlink()
-        target = folder / "images.kept.npy"
-    os.replace(target, folder / "images.npy")
-    meta = {
-        "paths": [_beside(r.path, folder) for r in kept],
-        "persons": [r.person for r in kept],
-        "cameras": [r.camera for r in kept],
-        "sizes": sizes,
-        "skipped": skipped,
-    }
-    (folder / "records.json.tmp").write_text(json.dumps(meta))
-    os.replace(folder / "records.json.tmp", folder / "records.json")
-    return ImageStore(folder)
-
-
-def _beside(path: str, folder: Path) -> str:
-    """The path, relative if the image lies in the store's own surroundings: a drawn set moves with its store."""
-    inside = Path(path).resolve().is_relative_to(folder.resolve().parent)
-    return os.path.relpath(path, folder) if inside else os.path.abspath(path)
-
-
-def _try(record: Record, height: int, width: int, resample: str):
-    try:
-        return decode(record.path, height, width, resample)
-    except DAMAGED as error:
-        return error

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from reid_da.images import DAMAGED
+from reid_da.decoding import DAMAGED
 from reid_da.records import SPLITS, Dataset
 
 CHUNK = 256  # files that are in memory together

@@ -12,7 +12,18 @@ FILES = sorted(p for folder in ("reid_da", "gan", "pipelines") for p in (ROOT / 
 # What a file of reid_da may import of reid_da: those before it in this order, never one after it.
 ORDER = [
     {"records", "distances", "sampling", "transfer"},
-    {"distributed", "losses", "reranking", "backbones", "coders", "drawing", "datasets", "images", "inspection"},
+    {
+        "distributed",
+        "losses",
+        "reranking",
+        "backbones",
+        "coders",
+        "drawing",
+        "datasets",
+        "images",
+        "decoding",
+        "inspection",
+    },
     {"augment", "ranking", "checkpoint", "retrieval", "distributions", "survey"},
     {"batches", "methods", "learner", "adabn", "style_measures", "camera_gap"},
     {"loop", "style_features"},

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from reid_da import images
+from reid_da import decoding
 from reid_da.backbones import narrow_resnet
 from reid_da.batches import method_batches
 from reid_da.datasets import synthetic
@@ -66,7 +66,7 @@ def draw_world(folder: Path) -> World:
     for role, name, read in (("source", "market", market1501), ("target", "duke", dukemtmc)):
         synthetic.draw(name, str(folder / name), seed=0, train_persons=12, test_persons=4)
         records = read(str(folder / name)).train
-        images.create(folder / role, records, height=HEIGHT, width=WIDTH, resample="bilinear")
+        decoding.create(folder / role, records, height=HEIGHT, width=WIDTH, resample="bilinear")
     store = ImageStore(folder / "target")
     casts = np.random.default_rng(0).uniform(0.4, 1.0, (store.num_cameras, 1, 1, 3))
     np.save(folder / "styles.npy", (store.images[:, None] * casts).astype(np.uint8))

@@ -1,0 +1,177 @@
+"""From files to image stores: decoding by threads, in bounded memory, into arrays whose room on the disk is taken first.
+
+Called by the data stage, and for single files by whatever else reads pictures.
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from reid_da.images import ImageStore
+from reid_da.records import Record
+
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for one file or another
+Progress = Callable[[int, int], None]
+CHUNK = 256  # decoded pictures that are in memory together
+
+
+def decode(path: str, height: int, width: int, resample: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """One image file as (height, width, 3) uint8 RGB, and its original (width, height). Raises one of DAMAGED."""
+    with Image.open(path) as image:
+        size = image.size
+        return np.asarray(image.convert("RGB").resize((width, height), FILTERS[resample])), size
+
+
+def allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new .npy file of uint8, mapped for writing, its room on the disk taken.
+
+    Raises:
+        OSError: there is no room, with how much is wanted; nothing is left of the file. Without this, writing to the map would
+            end the process with a bus error.
+    """
+    size = int(np.prod(shape, dtype=np.int64))
+    try:
+        if size > (free := shutil.disk_usage(path.parent).free):  # rather than fill it first
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, {free / 2**30:.1f} GB are free")
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        about = f"{size / 2**30:.1f} GB for {'x'.join(map(str, shape))} values"
+        raise OSError(error.errno, f"{error.strerror} ({about})", str(path)) from error
+    return array
+
+
+def create(
+    folder: str | Path,
+    records: Sequence[Record],
+    *,
+    height: int,
+    width: int,
+    resample: str,
+    skip_unreadable: bool = False,
+    progress: Progress | None = None,
+) -> ImageStore:
+    """Decode `records` into a new store at `folder`, in parallel and in bounded memory, however many there are.
+
+    Args:
+        resample: "bilinear" (training) or "bicubic" (testing), as HHL's code does.
+        skip_unreadable: leave out and count what cannot be decoded, instead of stopping.
+        progress: progress(images done, images in all).
+    Raises:
+        ValueError: with the path of an unreadable image. OSError: the disk has no room.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "images.npy.tmp"
+    place = allocate(target, (len(records), height, width, 3)).offset
+    sizes = np.zeros((len(records), 2), np.int64)
+    readable = np.zeros(len(records), bool)
+    with open(target, "r+b") as file:  # not through the map, whose pages would stay in memory
+        file.seek(place)
+        size = {"height": height, "width": width, "resample": resample, "skip_unreadable": skip_unreadable}
+        for rows, pictures, found in decoded(records, **size):
+            file.write(np.ascontiguousarray(pictures[found.any(axis=1)]))
+            sizes[rows], readable[rows] = found, found.any(axis=1)
+            if progress:
+                progress(rows.stop, len(records))
+        os.fdatasync(file.fileno())
+    seal(folder, target, records, sizes, readable)
+    return ImageStore(folder)
+
+
+def decoded(
+    records: Sequence[Record], *, height: int, width: int, resample: str, skip_unreadable: bool
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """The records' pictures in chunks, decoded by threads: Pillow works outside Python's lock.
+
+    Yields:
+        The chunk's place among the records, pictures (B, height, width, 3) uint8, and original sizes (B, 2), width and height;
+        a size of 0 is of what cannot be decoded.
+    Raises:
+        ValueError: with the path of an unreadable image, unless such are skipped.
+    """
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(records), CHUNK):
+            chunk = records[start : start + CHUNK]
+            pictures, sizes = np.zeros((len(chunk), height, width, 3), np.uint8), np.zeros((len(chunk), 2), np.int64)
+            found = pool.map(_try, chunk, *map(repeat, (height, width, resample)))
+            for row, (record, result) in enumerate(zip(chunk, found, strict=True)):
+                if not isinstance(result, Exception):
+                    pictures[row], sizes[row] = result
+                elif not skip_unreadable:
+                    raise ValueError(
+                        f"{record.path} cannot be read ({result}); mend or remove it, or leave such files out "
+                        "with data.skip_unreadable=true"
+                    ) from result
+            yield slice(start, start + len(chunk)), pictures, sizes
+
+
+def seal(folder: Path, pictures: Path, records: Sequence[Record], sizes: np.ndarray, readable: np.ndarray) -> None:
+    """Make a store of an array of pictures that has been written and what it shows.
+
+    Args:
+        pictures: the array's file in `folder`, for all records; its first rows are those of the readable ones, in order.
+        sizes: (N, 2) int64. readable: (N,) bool.
+    """
+    shorten(pictures, int(readable.sum()))
+    os.replace(pictures, folder / "images.npy")
+    kept = [record for record, whole in zip(records, readable, strict=True) if whole]
+    skipped = [record.path for record, whole in zip(records, readable, strict=True) if not whole]
+    sizes, beside = sizes[readable], _Beside(folder)
+    columns = {
+        "paths": lambda rows: [beside.path(record.path) for record in kept[rows]],
+        "persons": lambda rows: [record.person for record in kept[rows]],
+        "cameras": lambda rows: [record.camera for record in kept[rows]],
+        "sizes": lambda rows: sizes[rows].tolist(),
+    }
+    with open(folder / "records.json.tmp", "w") as file:  # in pieces: as one text it is as large as all that it tells
+        for name, column in columns.items():
+            file.write(f'{"{" if name == "paths" else ", "}"{name}": [')
+            for start in range(0, len(kept), CHUNK):
+                file.write((", " if start else "") + json.dumps(column(slice(start, start + CHUNK)))[1:-1])
+            file.write("]")
+        file.write(f', "skipped": {json.dumps(skipped)}}}')
+    os.replace(folder / "records.json.tmp", folder / "records.json")
+
+
+def shorten(path: Path, count: int) -> None:
+    """Cut a .npy file of uint8 to its first `count` rows, in place: numpy leaves room for the number in the header."""
+    array = np.load(path, mmap_mode="r")
+    if count == len(array):
+        return
+    shape, place = (count, *array.shape[1:]), array.offset
+    with open(path, "r+b") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        assert file.tell() == place, f"{path}: another header"
+        file.truncate(place + int(np.prod(shape, dtype=np.int64)))
+
+
+class _Beside:
+    """Paths as a store keeps them: relative where the image lies in its surroundings, since a drawn set moves with its store."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.home, self.inside = folder, folder.resolve().parent, {}
+
+    def path(self, path: str) -> str:
+        above = os.path.dirname(path)
+        if above not in self.inside:  # a disk is asked once for a folder, not for each image
+            self.inside[above] = Path(above).resolve().is_relative_to(self.home)
+        return os.path.relpath(path, self.folder) if self.inside[above] else os.path.abspath(path)
+
+
+def _try(record: Record, height: int, width: int, resample: str):
+    try:
+        return decode(record.path, height, width, resample)
+    except DAMAGED as error:
+        return error
