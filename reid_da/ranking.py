@@ -7,18 +7,17 @@ products run on the device of the features; the counting runs in numpy.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from reid_da.distances import as_tensor, at_least_float32, squared_euclidean_chunks
+from reid_da.protocol import Protocol, protocol
 from reid_da.reranking import k_reciprocal_rerank
 
 __all__ = ["RankMetrics", "evaluate", "k_reciprocal_rerank", "rank_metrics"]
 
-JUNK = -1  # a gallery person that counts neither as right nor as wrong
 MIN_RANKS = 50  # the least length of a cmc
 
 
@@ -49,7 +48,17 @@ class RankMetrics:
 
 
 @torch.no_grad()
-def rank_metrics(distances, query_persons, query_cameras, gallery_persons, gallery_cameras) -> RankMetrics:
+def rank_metrics(
+    distances,
+    query_persons,
+    query_cameras,
+    gallery_persons,
+    gallery_cameras,
+    *,
+    same_camera: bool = False,
+    single_shot: int = 0,
+    seed: int = 0,
+) -> RankMetrics:
     """CMC, both mAPs and mINP of a distance matrix, by the Market-1501 single-query protocol.
 
     For each query, gallery items of the same person AND the same camera are taken out, and items of person -1 (junk)
@@ -61,19 +70,32 @@ def rank_metrics(distances, query_persons, query_cameras, gallery_persons, galle
 
     Args: distances (Q, G), smaller is nearer, any sign; integer ids and cameras (Q,), (Q,), (G,), (G,). Torch tensors
     on any device, or whatever numpy takes. Nothing is computed below float32 or the input's precision.
+    same_camera: items of the query's person in its own camera count as matches, for a network of one camera.
+    single_shot: number of draws of a gallery with one image of each person (single-gallery-shot, Li et al., CVPR 2014, of
+    CUHK03); all figures are means over them. 0: all images, by which Market-1501, DukeMTMC-reID and MSMT17 are compared.
+    Each query's draws are a pure function of (seed, query); of its own person a true match is drawn, of distractors one.
     Raises ValueError for shapes or types that do not fit, a distance that is not finite, or no valid query at all.
     """
     distances = as_tensor(distances)
     distances = at_least_float32(distances) if distances.is_floating_point() else distances.double()
-    protocol = _protocol(query_persons, query_cameras, gallery_persons, gallery_cameras, tuple(distances.shape))
+    who = protocol(query_persons, query_cameras, gallery_persons, gallery_cameras, tuple(distances.shape), same_camera)
     if not torch.stack(distances.aminmax()).isfinite().all():
         raise ValueError("found distances that are NaN or infinite, expected finite ones: look at the features")
-    return _metrics(_match_ranks(enumerate(distances[:, None]), protocol), protocol)
+    return _metrics(enumerate(distances[:, None]), who, single_shot, seed)
 
 
 @torch.no_grad()
 def evaluate(
-    query_features, query_persons, query_cameras, gallery_features, gallery_persons, gallery_cameras
+    query_features,
+    query_persons,
+    query_cameras,
+    gallery_features,
+    gallery_persons,
+    gallery_cameras,
+    *,
+    same_camera: bool = False,
+    single_shot: int = 0,
+    seed: int = 0,
 ) -> RankMetrics:
     """rank_metrics of the Euclidean distances between features as given (they are not normalised here).
 
@@ -85,96 +107,63 @@ def evaluate(
     """
     query_features, gallery_features = as_tensor(query_features), as_tensor(gallery_features)
     shape = (len(query_features), len(gallery_features))
-    protocol = _protocol(query_persons, query_cameras, gallery_persons, gallery_cameras, shape)
-    return _metrics(_match_ranks(squared_euclidean_chunks(query_features, gallery_features), protocol), protocol)
+    who = protocol(query_persons, query_cameras, gallery_persons, gallery_cameras, shape, same_camera)
+    return _metrics(squared_euclidean_chunks(query_features, gallery_features), who, single_shot, seed)
 
 
-class _Protocol(NamedTuple):
-    """Who matches whom, as slices of one order of the gallery: by person, then camera, so that junk comes first."""
-
-    order: np.ndarray  # (G,) gallery rows
-    num_junk: int
-    person: np.ndarray  # (Q, 2) first and end of the query's person in that order
-    camera: np.ndarray  # (Q, 2) first and end of the query's person in the query's camera
-    num_matches: np.ndarray  # (Q,)
-
-
-def _protocol(query_persons, query_cameras, gallery_persons, gallery_cameras, shape) -> _Protocol:
-    queries = _pairs("query", query_persons, query_cameras)
-    gallery = _pairs("gallery", gallery_persons, gallery_cameras)
-    if shape != (len(queries), len(gallery)):
-        raise ValueError(
-            f"found distances or features of {shape} query and gallery items, expected as many as there are persons: "
-            f"{(len(queries), len(gallery))}"
-        )
-    _, codes = np.unique(np.concatenate([gallery, queries]), axis=0, return_inverse=True)  # ordered by person, camera
-    gallery_codes, query_codes = np.split(codes.reshape(-1), [len(gallery)])
-    order = np.argsort(gallery_codes, kind="stable")
-    persons = gallery[order, 0]
-    person = _slices(persons, queries[:, 0])
-    camera = _slices(gallery_codes[order], query_codes)
-    num_matches = np.where(queries[:, 0] == JUNK, 0, (person - camera) @ [-1, 1])
-    if not num_matches.any():
-        shared = np.setdiff1d(np.intersect1d(queries[:, 0], persons), [JUNK])
-        num_shared = np.isin(queries[:, 0], shared).sum()
-        raise ValueError(
-            f"none of {len(queries)} queries has a true match in another camera: {len(shared)} persons are in query and "
-            f"gallery, and their {num_shared} queries find them only in the query's own camera"
-        )
-    return _Protocol(order, int(np.searchsorted(persons, JUNK, "right")), person, camera, num_matches)
-
-
-def _pairs(name: str, persons, cameras) -> np.ndarray:
-    both = [values.cpu() if isinstance(values, Tensor) else values for values in (persons, cameras)]
-    both = [np.asarray(values) for values in both]
-    if any(v.ndim != 1 or v.dtype.kind not in "iu" for v in both) or len(both[0]) != len(both[1]):
-        found = " and ".join(f"{v.dtype} {v.shape}" for v in both)
-        raise ValueError(f"found {name} persons and cameras {found}, expected integers (N,) and (N,)")
-    if (both[0] < JUNK).any():
-        raise ValueError(f"found {name} person {both[0].min()}, expected {JUNK} (junk), 0 (distractor) or more")
-    return np.stack(both, axis=1).astype(np.int64)
-
-
-def _slices(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.stack([np.searchsorted(ordered, values, side) for side in ("left", "right")], axis=1)
-
-
-def _match_ranks(blocks: Iterable[tuple[int, Tensor]], protocol: _Protocol) -> np.ndarray:
-    """The ranks of all true matches, from 1: query after query, ascending within each. (sum of num_matches,)"""
-    ranks = []
+def _metrics(blocks: Iterable[tuple[int, Tensor]], who: Protocol, single_shot: int, seed: int) -> RankMetrics:
+    """blocks: (first query, its and the next queries' distances (B, G)), in turn."""
+    if single_shot < 0:
+        raise ValueError(f"found single_shot={single_shot}, expected a number of draws, or 0 for the whole gallery")
+    ranks, lengths, valid = [], [], np.flatnonzero(who.num_matches)
     for start, block in blocks:
         for query, row in enumerate(block.cpu().numpy(), start):
-            if protocol.num_matches[query]:
-                ranks.append(_ranks_in_row(row, query, protocol))
-    return np.concatenate(ranks)
+            if not who.num_matches[query]:
+                continue
+            if single_shot:
+                ranks.append(_drawn_ranks(row, query, who, single_shot, seed))
+                lengths += [1] * single_shot
+            else:
+                ranks.append(_ranks_in_row(row, query, who))
+                lengths.append(len(ranks[-1]))
+    return _summed_up(np.concatenate(ranks), np.array(lengths), who, len(valid))
 
 
-def _ranks_in_row(row: np.ndarray, query: int, protocol: _Protocol) -> np.ndarray:
-    first, end = protocol.person[query]
-    same_first, same_end = protocol.camera[query]
-    person = row[protocol.order[first:end]]
-    matches = np.sort(np.concatenate([person[: same_first - first], person[same_end - first :]]))
+def _ranks_in_row(row: np.ndarray, query: int, who: Protocol) -> np.ndarray:
+    """The ranks of the query's true matches, from 1, ascending."""
+    first, end = who.person[query]
+    matches = np.sort(row[who.matches(query)])
     # One limit at a time: a row stays in the cache, and numpy counts bools faster than anything sorts. No threads: they
     # would gain little in steps this small and lose much on a busy machine.
     near = np.empty(len(row), dtype=bool)
     items = [np.count_nonzero(np.less_equal(row, match, out=near)) for match in matches]
-    no_answers = np.sort(np.concatenate([person, row[protocol.order[: protocol.num_junk]]]))
+    no_answers = np.sort(np.concatenate([row[who.order[first:end]], row[who.order[: who.num_junk]]]))
     wrong = items - np.searchsorted(no_answers, matches, "right")
     return wrong + np.arange(1, len(matches) + 1)
 
 
-def _metrics(ranks: np.ndarray, protocol: _Protocol) -> RankMetrics:
-    lengths = protocol.num_matches[protocol.num_matches > 0]
+def _drawn_ranks(row: np.ndarray, query: int, who: Protocol, draws: int, seed: int) -> np.ndarray:
+    """(draws,): the true match's rank in a gallery of one image per person, again and again."""
+    matches, starts = who.matches(query), who.starts
+    uniform = np.random.default_rng([seed, query]).random((draws, len(starts)))
+    own = row[matches[(uniform[:, -1] * len(matches)).astype(int)]][:, None]
+    others = row[who.order[starts[:-1] + (uniform[:, :-1] * np.diff(starts)).astype(int)]]
+    wrong = (others <= own) & (starts[:-1] != who.person[query, 0])
+    return 1 + wrong.sum(axis=1)
+
+
+def _summed_up(ranks: np.ndarray, lengths: np.ndarray, who: Protocol, num_valid: int) -> RankMetrics:
+    """lengths: how many of the ranks belong to each query, or to each of its draws."""
     starts = np.cumsum(lengths) - lengths
     nth = np.arange(1, len(ranks) + 1) - np.repeat(starts, lengths)  # nth match of its query, from 1
     precision = nth / ranks
     before = np.where(ranks > 1, (nth - 1) / np.maximum(ranks - 1, 1), 1.0)
-    found_by = np.bincount(ranks[starts], minlength=max(MIN_RANKS, len(protocol.order)) + 1)[1:].cumsum()
+    found_by = np.bincount(ranks[starts], minlength=max(MIN_RANKS, len(who.order)) + 1)[1:].cumsum()
     return RankMetrics(
         cmc=found_by / len(lengths),
         mAP=float((np.add.reduceat(precision, starts) / lengths).mean()),
         mAP_trapezoid=float((np.add.reduceat((precision + before) / 2, starts) / lengths).mean()),
         mINP=float((lengths / ranks[starts + lengths - 1]).mean()),
-        num_queries=len(protocol.num_matches),
-        num_valid_queries=len(lengths),
+        num_queries=len(who.num_matches),
+        num_valid_queries=num_valid,
     )

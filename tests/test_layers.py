@@ -16,6 +16,7 @@ ORDER = [
         "distributed",
         "losses",
         "reranking",
+        "protocol",
         "backbones",
         "coders",
         "drawing",

@@ -198,3 +198,45 @@ def test_features_that_are_not_finite_are_refused():
     features[1, 2] = torch.nan
     with pytest.raises(ValueError, match="1 of 3 rows of the second features"):
         evaluate(torch.ones(1, 4), [1], [0], features, [1, 2, 3], [1, 1, 1])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_matches_of_the_queries_own_camera_count_on_demand(seed):
+    ids = network(20, 60, seed)
+    distances = np.random.default_rng(seed).random((20, 60))
+    apart = (ids[0], np.full(20, -1), *ids[2:])  # no gallery image is of the query's camera
+    assert_same(rank_metrics(distances, *ids, same_camera=True), slow_rank_metrics(distances, *apart))
+
+
+def test_one_camera_alone_is_judged_on_demand():
+    features = np.eye(3, dtype=np.float32)
+    ids = [1, 2, 3], [5, 5, 5]
+    with pytest.raises(ValueError, match="only in the query's own camera"):
+        evaluate(features, *ids, features, *ids)
+    metrics = evaluate(features, *ids, features, *ids, same_camera=True)
+    assert (metrics.mAP, metrics.num_valid_queries) == (1, 3)
+
+
+def test_single_shot_by_hand():
+    """Query of person 1, camera 0. Matches at .1 and .5; person 2 at .2; person 3 at .3 and .05; junk and the own camera nearer.
+
+    Of .1 and .3, or .1 and .05, or .5 with either, all equally often: ranks 1, 2, 3, 3; 1/rank in the mean (1 + 1/2 + 2/3) / 4.
+    """
+    distances = np.array([[0.1, 0.5, 0.2, 0.3, 0.05, 0.0, 0.0]])
+    gallery = [1, 1, 2, 3, 3, -1, 1], [1, 2, 0, 1, 2, 1, 0]
+    metrics = rank_metrics(distances, [1], [0], *gallery, single_shot=20_000)
+    assert metrics.cmc[:3] == pytest.approx([0.25, 0.5, 1], abs=0.015) and metrics.num_valid_queries == 1
+    assert metrics.mAP == metrics.mINP == pytest.approx((1 + 1 / 2 + 2 / 3) / 4, abs=0.01)
+    again = rank_metrics(distances, [1], [0], *gallery, single_shot=20_000)
+    other = rank_metrics(distances, [1], [0], *gallery, single_shot=20_000, seed=1)
+    assert again.mAP == metrics.mAP != other.mAP
+
+
+def test_single_shot_is_the_whole_gallery_where_each_person_has_one_image():
+    draw = np.random.default_rng(0)
+    ids = np.arange(1, 31), np.zeros(30, int), np.arange(1, 31), np.ones(30, int)
+    distances = np.round(draw.random((30, 30)), 1)  # ties
+    whole, drawn = rank_metrics(distances, *ids), rank_metrics(distances, *ids, single_shot=3)
+    assert drawn.mAP == pytest.approx(whole.mAP) and drawn.cmc == pytest.approx(whole.cmc)
+    with pytest.raises(ValueError, match="a number of draws"):
+        rank_metrics(distances, *ids, single_shot=-1)
