@@ -53,6 +53,25 @@ class Stage:
         return self.folder(work_dir).is_dir()
 
 
+@dataclass(frozen=True)
+class Given(Stage):
+    """A finished stage's folder that lies anywhere, or what is left of one: known by the hash that it was made under.
+
+    Args:
+        known: that hash. place: the folder.
+    """
+
+    known: str = ""
+    place: str = ""
+
+    @property
+    def hash(self) -> str:
+        return self.known
+
+    def folder(self, work_dir: Path) -> Path:
+        return Path(self.place)
+
+
 def job(stage: Stage, work_dir: Path) -> dict:
     """The stage as a plain dict that travels to a worker: name, settings, and folders as strings."""
     return {

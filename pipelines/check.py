@@ -40,7 +40,9 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             path = Path(settings["work_dir"]).absolute() / "figures" / f"check-{name}.png"
             figures.save(path, sheets.crops_by_camera(dataset, {one for one, _ in found.unreadable}))
             print("\n".join([*told, f"contact sheet: {path}"]), flush=True)
-            wrong += checking.pointless(dataset, name, role) + checking.unreadable(found, name, skip["skip_unreadable"])
+            wrong += checking.pointless(dataset, name, role, settings["same_camera"]) + checking.unreadable(
+                found, name, skip["skip_unreadable"]
+            )
             wrong += data_stage.unmatched(dataset, skip["skip_unmatched"])
     if wrong:
         raise ValueError("\n".join(wrong))

@@ -70,9 +70,9 @@ def of_files(found: Survey) -> list[str]:
     return lines
 
 
-def pointless(dataset: Dataset, name: str, role: str) -> list[str]:
+def pointless(dataset: Dataset, name: str, role: str, same_camera: bool = False) -> list[str]:
     """What no run can come to anything with, a line each: found, expected, what helps."""
-    lines, valid = [], inspection.queries(dataset)
+    lines, valid = [], inspection.queries(dataset, same_camera)
     if role == "source" and (persons := dataset.counts()["train"].persons) < 2:
         lines.append(
             f"{name}: {len(dataset.train)} training images of {persons} persons; a source needs images of two persons and more, "
@@ -86,7 +86,7 @@ def pointless(dataset: Dataset, name: str, role: str) -> list[str]:
     if valid.total and not valid.valid:
         lines.append(
             f"{name}: {valid}; expected a gallery image of the person by another camera: put such persons into query and gallery, "
-            "or leave both empty"
+            "leave both empty, or count matches by the query's own camera too with same_camera=true"
         )
     return lines
 

@@ -117,6 +117,14 @@ def many_main(story: Callable[[dict, Callable], None], name: str, taken: dict[st
         story(block, lambda more: options.compose([*rest, *more]))
 
 
+def source_of_target(given: list[str]) -> list[str]:
+    """Options for commands that do without a source, which run.py's want: the target stands for it, wherever it is."""
+    named = {argument.partition("=")[0]: argument.partition("=")[2] for argument in given}
+    if "source" in named:
+        return []
+    return [f"source={named.get('target', 'market')}", "source.root=${target.root}"]
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Turn what a user can mend into clear lines and an exit code."""

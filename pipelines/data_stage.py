@@ -36,7 +36,8 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
         about |= {"notes": _as_target(about)} if role == "target" else {}
         return Stage("data", f"data {block['name']}", values | {"draw": draw}, version=version, about=about)
     dataset = build(block["reader"], root)
-    wrong = unmatched(dataset, data["skip_unmatched"]) + checking.pointless(dataset, block["name"], role)
+    wrong = unmatched(dataset, data["skip_unmatched"])
+    wrong += checking.pointless(dataset, block["name"], role, settings["same_camera"])
     if wrong:
         raise ValueError("\n".join(wrong))
     values |= {"root": root, "fingerprint": fingerprint(dataset)}

@@ -3,6 +3,7 @@
 Runs in every worker of the training group, or in the command's own process. Knows no ray, no mlflow, no hydra.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +24,26 @@ def looked_at(count: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(SHOWN, count)).astype(int)
 
 
-def evaluate_on(method, data: Path) -> tuple[RankMetrics, dict[str, torch.Tensor]]:
-    """The scores on a data stage's query and gallery, and their features; each rank embeds its part."""
+def evaluate_on(
+    method, data: Path, to_input: Callable = normalise, **protocol
+) -> tuple[RankMetrics, dict[str, torch.Tensor]]:
+    """The scores on a data stage's query and gallery, and their features; each rank embeds its part.
+
+    to_input: see retrieval.embed. protocol: as for ranking.evaluate.
+    """
     distributed.assert_equal(dict(method.named_buffers()))
     stores, features = {}, {}
     for split in ("query", "gallery"):
         store = stores[split] = ImageStore(data / split)
-        features[split] = _features(method, store, np.arange(len(store)))
+        features[split] = _features(method, store, np.arange(len(store)), to_input)
     sides = [(features[s], stores[s].persons, stores[s].cameras) for s in ("query", "gallery")]
-    return evaluate(*sides[0], *sides[1]), features
+    return evaluate(*sides[0], *sides[1], **protocol), features
 
 
-def _features(method, store: ImageStore, rows: np.ndarray) -> torch.Tensor:
+def _features(method, store: ImageStore, rows: np.ndarray, to_input: Callable = normalise) -> torch.Tensor:
     """(len(rows), D) of these rows, on every rank; each embeds its part."""
     own = np.array_split(rows, distributed.world())[distributed.rank()]
-    return distributed.gather_uneven(embed(method, store, normalise, rows=own, device=distributed.device()))
+    return distributed.gather_uneven(embed(method, store, to_input, rows=own, device=distributed.device()))
 
 
 def scores(method, job: dict, role: str) -> dict | None:
@@ -48,7 +54,7 @@ def scores(method, job: dict, role: str) -> dict | None:
     data = Path(job["inputs"][role])
     judged = len(ImageStore(data / "query")) > 0
     if judged:
-        metrics, features = evaluate_on(method, data)
+        metrics, features = evaluate_on(method, data, same_camera=job["settings"].get("same_camera", False))
     elif role == "target":
         distributed.assert_equal(dict(method.named_buffers()))
         store = ImageStore(data / "train")
@@ -56,12 +62,17 @@ def scores(method, job: dict, role: str) -> dict | None:
     if role == "target" and distributed.rank() == 0:
         for split, rows in features.items():
             save_array(Path(job["part"]) / f"{split}_features.npy", rows.cpu().numpy())
-    if not judged:
-        return None
+    return told(metrics) if judged else None
+
+
+def told(metrics: RankMetrics) -> dict:
+    """What result.json says of a ranking."""
     return {
         **{f"rank{k}": float(metrics.cmc[k - 1]) for k in (1, 5, 10, 20)},
         "mAP": metrics.mAP,
         "mAP_trapezoid": metrics.mAP_trapezoid,
+        "mINP": metrics.mINP,
+        "num_queries": metrics.num_queries,
         "num_valid_queries": metrics.num_valid_queries,
         "cmc": [float(value) for value in metrics.cmc[:50]],
     }

@@ -28,7 +28,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     from pipelines.progress import Screen
 
     exporting.check(own)
-    settings = compose(_source(own["given"]))
+    settings = compose(command.source_of_target(own["given"]))
     with cluster.connect(settings) as launch:
         plan = graph.styles(settings, launch.num_workers)
         work_dir, to = Path(settings["work_dir"]).absolute(), Path(own["to"]).absolute()
@@ -41,14 +41,6 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             stages.make(plan, settings, launch, screen)
         written, total = exporting.export(plan[-1], work_dir, to, own["quality"])
     print(f"{total} styles in {to}, {written} of them written now; to train with them: gan=folder gan.root={to}")
-
-
-def _source(given: list[str]) -> list[str]:
-    """What stands for the source, which run.py's options want and styles do without: the target, wherever it is."""
-    named = {argument.partition("=")[0]: argument.partition("=")[2] for argument in given}
-    if "source" in named:
-        return []
-    return [f"source={named.get('target', 'market')}", "source.root=${target.root}"]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def of_stage(stage: Stage, work_dir: Path, again: bool = False, ranked: bool = T
         draw, more = sheets.style_grid, (inputs["target"],)
     elif stage.name == "measures" and json.loads((folder / "result.json").read_text())["images"]:
         name, draw, more = f"style_measures-{stage.about['target']}", charts.style_matrices, ()
-    elif ranked and (folder / "query_features.npy").exists():
+    elif ranked and any((folder / f"{kind}.npy").exists() for kind in ("query_features", "nearest")):
         name, draw, more = f"ranked_lists-{stage.name}", sheets.ranked_lists, (inputs["target"],)
     else:
         return []

@@ -197,6 +197,8 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
     values = {"method": own, "backbone": backbone, "seed": settings["seed"]}
     if "optimiser" in own and settings["precision"] != "float32":
         values["precision"] = settings["precision"]
+    if settings["same_camera"] and name != "pretrain":
+        values["same_camera"] = True
     return Stage(name, name, values, inputs, VERSIONS["method"], about)
 
 
@@ -222,4 +224,5 @@ def _about(settings: dict) -> dict:
         "seed": settings["seed"],
         "data_seed": settings["data"]["seed"] if "synthetic" in data else "",
         "gan_seed": settings["gan"].get("seed", "") if "synthetic" in data else "",
+        **{side: settings["images"][side] for side in ("height", "width")},  # for who has the model and not its data
     }

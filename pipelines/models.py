@@ -139,17 +139,17 @@ def register(client, model_uri: str, name: str, alias: str = "champion") -> str:
     return version
 
 
-def keep(store, stage, about: dict, alias: str) -> str:
+def keep(store, stage, alias: str) -> str:
     """Log a finished stage's model in its run, unless it is there, and register it as reid-<source>-to-<target> under the alias.
 
     Args:
-        store: pipelines.store.Store. stage: a trained method's. about: as for log_model.
+        store: pipelines.store.Store. stage: a trained method's.
     Returns:
         where it is, in words: "models:/<name>@<alias> (version 1)".
     """
-    name, run = "reid-{source}-to-{target}".format(**about), store.run(stage.hash, stage.label, {}, {})
+    name, run = "reid-{source}-to-{target}".format(**stage.about), store.run(stage.hash, stage.label, {}, {})
     folder = stage.folder(store.work_dir)
-    uri = logged(store.client, run) or log_model(store.uri, run, folder, about, name)
+    uri = logged(store.client, run) or log_model(store.uri, run, folder, stage.about, name)
     return f"models:/{name}@{alias} (version {register(store.client, uri, name, alias)})"
 
 

@@ -125,7 +125,7 @@ def check(settings: dict, recipe: dict) -> None:
     methods = method_names()
     for key, known in (
         ("methods", methods),
-        ("force", ["data", "generator", "styles", "measures", "style_retrieval", "pretrain", *methods]),
+        ("force", ["data", "generator", "styles", "measures", "style_retrieval", "scores", "pretrain", *methods]),
     ):
         values = settings[key]
         if not isinstance(values, list) or (key == "methods" and not values):
@@ -182,6 +182,8 @@ def variants(settings: dict, recipe: dict) -> dict[str, str]:
         changes = [change for change in changes if not change.startswith(NO_VARIANT)]
         if settings["precision"] != recipe["precision"] and "optimiser" in settings[method]:
             changes.append(f"precision={settings['precision']}")
+        if settings["same_camera"]:
+            changes.append("same_camera=true")
         result[method] = " ".join(changes) or "default"
     return result
 

@@ -161,7 +161,7 @@ def table(results: dict[str, dict], settings: dict, data: str, whole: bool = Fal
     head = f"{pair[0]} -> {pair[1]}: {data} data, recipe {settings['recipe']}, seed {settings['seed']} (percent)"
     role = "target" if all(result["target"] for result in results.values()) else "source"
     on = "" if role == "target" else f"on {pair[0]}"
-    width = max(10, len(on) + 1)
+    width = max(10, *(len(label) + 1 for label in (on, *results)))
     lines = [head] + [
         f"{pair[1]} is not judged: it has {NOT_JUDGED}. These are scores on {pair[0]}, the source:"
     ] * bool(on)
@@ -173,5 +173,5 @@ def table(results: dict[str, dict], settings: dict, data: str, whole: bool = Fal
         if method in published and role == "target":
             *ranks, trapezoid = published[method]
             cells = "".join(f"{'-' if value is None else value:>8}" for value in ranks)
-            lines.append(f"{'published':<10}{cells}{'':>8}{trapezoid:>11}")
+            lines.append(f"{'published':<{width}}{cells}{'':>8}{trapezoid:>11}")
     return "\n".join(lines)

@@ -52,7 +52,7 @@ def _models(plan: list, settings: dict, track) -> list[str]:
     from pipelines import models
 
     last = {one.name: one for one in plan if one.name in settings["methods"] and "optimiser" in settings[one.name]}
-    kept = [models.keep(track.store, one, one.about | settings["images"], name) for name, one in last.items()]
+    kept = [models.keep(track.store, one, name) for name, one in last.items()]
     return [f"model: {line}" for line in kept]
 
 

@@ -1,5 +1,6 @@
 """Sheets of images: data under its cameras, styles, ranked lists. matplotlib only."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,10 +109,9 @@ def styles_beside_truth(styles: Path, truth: Path, data: Path, images: int = 4) 
 def ranked_lists(method: Path, data: Path, queries: int = 8, best: int = 10) -> plt.Figure:
     """Queries (left) and their nearest gallery images by the protocol, framed green where the person is right, red where wrong."""
     query, gallery = ImageStore(data / "query"), ImageStore(data / "gallery")
-    features = [np.load(method / f"{split}_features.npy") for split in ("query", "gallery")]
+    same_camera = json.loads((method / "stage.json").read_text())["settings"].get("same_camera", False)
     chosen = np.linspace(0, len(query) - 1, queries).astype(int)
-    most = min(len(gallery), best + int(np.bincount(gallery.persons.clip(0)).max()))  # some of the nearest do not count
-    _, nearest = retrieval.nearest(retrieval.index(features[1]), features[0][chosen], most)
+    nearest = _nearest(method, chosen, min(len(gallery), best + int(np.bincount(gallery.persons.clip(0)).max())))
     figure, axes = _grid(queries, 1 + best, query.images.shape[1:3])
     for r, row in enumerate(chosen):
         _show(axes[r][0], query.images[row], QUERY)
@@ -119,13 +119,22 @@ def ranked_lists(method: Path, data: Path, queries: int = 8, best: int = 10) -> 
         same = [
             (gallery.persons[n] == query.persons[row], gallery.cameras[n] == query.cameras[row]) for n in nearest[r]
         ]
-        counted = [(n, person) for n, (person, camera) in zip(nearest[r], same, strict=True) if not (person and camera)]
+        who = zip(nearest[r], same, strict=True)
+        counted = [(n, person) for n, (person, camera) in who if same_camera or not (person and camera)]
         for k, (n, right) in enumerate(counted[:best]):
             _show(axes[r][k + 1], gallery.images[n], RIGHT if right else WRONG)
             if r == 0:
                 axes[r][k + 1].set_title(f"rank {k + 1}", fontsize=7)
     axes[0][0].set_title("query", fontsize=7)
     return figure
+
+
+def _nearest(method: Path, queries: np.ndarray, count: int) -> np.ndarray:
+    """(len(queries), count) gallery rows, the nearest first: as a re-ranking has kept them, or by the features."""
+    if (method / "nearest.npy").exists():
+        return np.load(method / "nearest.npy", mmap_mode="r")[queries, :count]
+    features = [np.load(method / f"{split}_features.npy") for split in ("query", "gallery")]
+    return retrieval.nearest(retrieval.index(features[1]), features[0][queries], count)[1].numpy()
 
 
 def _title(camera: int, names: dict[int, str]) -> str:

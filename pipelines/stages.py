@@ -8,13 +8,18 @@ import json
 import os
 from pathlib import Path
 
-from pipelines import cache, graph, measuring, retrieving, shards, stopping, styling, training
+from pipelines import cache, graph, measuring, retrieving, scoring, shards, stopping, styling, training
 from pipelines.cache import Stage
 from pipelines.data_stage import make_data
 from reid_da import checkpoint, distributed
 
 USER_ERRORS = (ValueError, OSError, FloatingPointError)
-WORK = {"styles": styling.style, "measures": measuring.measure, "style_retrieval": retrieving.retrieve}
+WORK = {
+    "styles": styling.style,
+    "measures": measuring.measure,
+    "style_retrieval": retrieving.retrieve,
+    "scores": scoring.score,
+}
 
 
 class Quiet:

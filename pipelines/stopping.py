@@ -71,7 +71,8 @@ def read(record: Path) -> dict:
 
 
 def _mAP(job: dict, method) -> float:
-    metrics, _ = evaluating.evaluate_on(method, Path(job["inputs"]["target"]))
+    same_camera = job["settings"].get("same_camera", False)
+    metrics, _ = evaluating.evaluate_on(method, Path(job["inputs"]["target"]), same_camera=same_camera)
     return metrics.mAP
 
 

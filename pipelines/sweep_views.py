@@ -142,7 +142,7 @@ class Views:
 
         one = self.trial(best["point"])
         stage = one.own()[0]
-        return models.keep(self.track.store, stage, stage.about | one.settings[0]["images"], "champion")
+        return models.keep(self.track.store, stage, "champion")
 
     def _charts(self, rows: list[dict], agreement: float | None) -> list[Path]:
         title = sweeps.headline(self.own, self.base)

@@ -26,7 +26,7 @@ class Tracking:
 
     Args:
         settings: plain values of the command. stages: the plan. screen: where progress is shown.
-        kind: the own run's tag `stage`, "pipeline", "grid" or "sweep". name: what it is called. tags: more of them.
+        kind: the own run's tag `stage`, "pipeline", "grid", "sweep" or "evaluation". name: what it is called. tags: more of them.
         key: what the own run is found by again; by default the kind and the plan. ranked_lists: draw one for each method.
     """
 
@@ -35,7 +35,7 @@ class Tracking:
     ):
         self.settings, self.screen, self.ranked_lists = settings, screen, ranked_lists
         self.work_dir = Path(settings["work_dir"]).absolute()
-        command = {"grid": "reproduce", "sweep": "sweep"}.get(kind, "run")
+        command = {"grid": "reproduce", "sweep": "sweep", "evaluation": "evaluate"}.get(kind, "run")
         self.store = Store(self.work_dir, settings["tracking"]["uri"], f"pipelines/{command}.py")
         self.uri, self.client = self.store.uri, self.store.client
         self.runs: dict[str, str] = {}

@@ -34,8 +34,8 @@ class Queries:
         return "; ".join([f"{self.valid} of {self.total} queries are valid", *reasons])
 
 
-def queries(dataset: Dataset) -> Queries:
-    """Which of the data set's queries evaluation can use."""
+def queries(dataset: Dataset, same_camera: bool = False) -> Queries:
+    """Which of the data set's queries evaluation can use. same_camera: matches by the query's own camera count too."""
     cameras = defaultdict(set)
     for record in dataset.gallery:
         if is_person(record.person):
@@ -43,7 +43,7 @@ def queries(dataset: Dataset) -> Queries:
     kinds = Counter()
     for record in dataset.query:
         seen = cameras.get(record.person, set())
-        kinds["valid" if seen - {record.camera} else "own_camera" if seen else "absent"] += 1
+        kinds["valid" if (seen if same_camera else seen - {record.camera}) else "own_camera" if seen else "absent"] += 1
     return Queries(len(dataset.query), *(kinds[kind] for kind in ("valid", "own_camera", "absent")))
 
 

@@ -43,6 +43,7 @@ PLAIN = {
         "data_stage",
         "training",
         "evaluating",
+        "scoring",
         "style_grid",
     ),
     *("styling", "shards", "near", "ready", "exporting", "measuring", "judging"),
@@ -52,7 +53,7 @@ PLAIN = {
 OWNERS = {
     "ray": {"cluster", "tuning"},
     "optuna": {"tuning"},
-    "mlflow": {"tracking", "store", "models"},
+    "mlflow": {"tracking", "store", "models", "saved"},
     "hydra": {"command", "options"},
     "omegaconf": {"command", "options"},
 }

@@ -1,0 +1,205 @@
+"""evaluate.py: any saved model on any data set, wherever the model lies, and what is refused in a line."""
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+
+from pipelines import cluster, command, evaluate, graph, models, options, stages
+from pipelines.store import Store
+from reid_da.datasets import synthetic
+from reid_da.images import ImageStore
+from reid_da.ranking import evaluate as rank_features
+from reid_da.ranking import k_reciprocal_rerank, rank_metrics
+
+WORLD = ["data.world.train_persons=12", "data.world.test_persons=6"]
+STEPS = ["methods=[baseline]", "pretrain.steps=2", "baseline.steps=2", "images.height=32", "images.width=16"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a baseline that two steps have trained for duke; its work_dir is four above."""
+    work_dir = tmp_path_factory.mktemp("trained") / "work"
+    given = ["source=market", "target=duke", "cluster=inline", f"work_dir={work_dir}", *WORLD, *STEPS]
+    settings = options.compose(given)
+    with cluster.connect(settings) as launch:
+        stages.run(settings, launch, stages.Silent())
+    (stage,) = [one for one in graph.plan(settings) if one.name == "baseline"]
+    return stage.folder(work_dir)
+
+
+@pytest.fixture
+def tell(monkeypatch, capsys, tmp_path):
+    """tell(*options): exit code, output and errors of evaluate.py in this process; work_dir is tmp_path/out unless told."""
+
+    def call(*given: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", f"work_dir={tmp_path / 'out'}", *WORLD, *given])
+        code = 0
+        try:
+            command.many_main(evaluate.story, "evaluate", evaluate.INSTEAD, cluster="inline")
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def rows(work_dir: Path) -> list[dict]:
+    with open(work_dir / "results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def scored(work_dir: Path) -> dict[str, Path]:
+    """label -> folder of the scores stages."""
+    found = (work_dir / "cache" / "scores").glob("*/stage.json")
+    return {json.loads(path.read_text())["label"]: path.parent for path in found}
+
+
+def test_another_data_set_by_the_rules_that_are_given(trained, tell, tmp_path):
+    out = tmp_path / "out"
+    code, told, errors = tell(f"model={trained}", "target=msmt17", "rerank=true", "k1=5", "k2=2", "single_shot=20")
+    assert code == 0, errors
+    folders = scored(out)
+    data = next((out / "cache" / "data").glob("*/gallery")).parent
+    query, gallery = (ImageStore(data / split) for split in ("query", "gallery"))
+    assert gallery.images.shape[1:] == (32, 16, 3), "of another size than the model's"
+    features = [np.load(folders["baseline"] / f"{split}_features.npy") for split in ("query", "gallery")]
+    plain = rank_features(features[0], query.persons, query.cameras, features[1], gallery.persons, gallery.cameras)
+    distances = k_reciprocal_rerank(*features, k1=5, k2=2)
+    who = query.persons, query.cameras, gallery.persons, gallery.cameras
+    again = rank_metrics(distances, *who, single_shot=20)
+    for label, metrics in (("baseline", plain), ("re-ranked, single shot", again)):
+        result = json.loads((folders[label] / "result.json").read_text())["target"]
+        assert result["mAP"] == pytest.approx(metrics.mAP, abs=1e-6) and result["mINP"] == pytest.approx(metrics.mINP)
+        assert result["num_valid_queries"] == metrics.num_valid_queries
+        assert f"{label}: mINP {100 * metrics.mINP:.1f}" in told
+    nearest = np.load(folders["re-ranked, single shot"] / "nearest.npy")
+    np.testing.assert_array_equal(np.take_along_axis(distances, nearest, 1), np.sort(distances)[:, : nearest.shape[1]])
+
+    of = [(row["source"], row["target"], row["method"], row["variant"].partition("trained")[2]) for row in rows(out)]
+    assert of == [("market", "msmt17", "baseline", f"_for=duke{rules}") for rules in ("", _rules())]
+    client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("reid-da").experiment_id])
+    (own,) = [run for run in runs if run.data.tags["stage"] == "evaluation"]
+    assert own.data.metrics["re-ranked single shot/mAP"] == pytest.approx(again.mAP, abs=1e-6)
+    assert {run.info.status for run in runs} == {"FINISHED"} and own.data.tags["model"] == str(trained)
+    assert len(client.list_artifacts(own.info.run_id, "figures")) == 1, "no CMC curves"
+    pictures = [client.list_artifacts(run.info.run_id, "figures") for run in runs if run.data.tags["stage"] == "scores"]
+    assert [len(found) for found in pictures] == [1, 1], "no ranked lists"
+
+    times = {folder: folder.stat().st_mtime for folder in folders.values()}
+    code, told, _ = tell(f"model={trained}", "target=msmt17")
+    assert code == 0 and "re-ranked" not in told and {f: f.stat().st_mtime for f in times} == times, "computed again"
+
+
+def _rules() -> str:
+    return " rerank=true single_shot=20 k1=5 k2=2 lambda_value=0.3"
+
+
+@pytest.mark.slow
+def test_a_registered_model_gives_the_scores_of_the_folder_it_was_made_from(trained, tell, tmp_path):
+    """By alias, version and run, also where the stage's folder is gone: its own preprocessing, and one image left of a batch."""
+    work_dir = tmp_path / "out"
+    shutil.copytree(trained.parents[2], work_dir)
+    settings = options.compose(
+        ["source=market", "target=duke", "cluster=inline", f"work_dir={work_dir}", *WORLD, *STEPS]
+    )
+    (stage,) = [one for one in graph.plan(settings) if one.name == "baseline"]
+    store = Store(work_dir, None, "pipelines/run.py")
+    run = store.run(stage.hash, stage.label, {"stage": "baseline", **{k: str(v) for k, v in stage.about.items()}}, {})
+    models.keep(store, stage, "champion")
+    found = {}
+    for model in ("models:/reid-market-to-duke@champion", "models:/reid-market-to-duke/1", run, "gone", str(trained)):
+        if model == "gone":
+            shutil.rmtree(work_dir / "cache" / "baseline")
+        code, _, errors = tell(f"model={run if model == 'gone' else model}", "target=duke", "force=[scores]")
+        assert code == 0, errors
+        found[model] = np.load(scored(work_dir)["baseline"] / "gallery_features.npy")
+    for model, features in found.items():
+        np.testing.assert_allclose(features, found[str(trained)], atol=1e-5, err_msg=model)
+    assert not (work_dir / "models").exists(), "copied though its files lie on this disk"
+
+
+def test_an_exported_model_takes_one_image_alone(trained, tmp_path):
+    from pipelines import scoring
+
+    method, to_input = scoring.loaded(trained)
+    folder = tmp_path / "model"
+    about = json.loads((trained / "stage.json").read_text())["about"]
+    embedder = models.Embedder(method, about["height"], about["width"])
+    (folder / "data").mkdir(parents=True)
+    example = models.example(about["height"], about["width"])
+    torch.export.save(
+        torch.export.export(embedder, (example,), dynamic_shapes=({0: torch.export.Dim("n")},)),
+        folder / scoring.EXPORTED,
+    )
+    exported, theirs = scoring.loaded(folder)
+    images = torch.randint(0, 256, (3, *example.shape[1:]), dtype=torch.uint8)
+    with torch.inference_mode():
+        wanted = method.eval().embed(to_input(images))
+        for count in (1, 3):
+            torch.testing.assert_close(exported.eval().embed(theirs(images[:count])), wanted[:count], atol=1e-5, rtol=0)
+
+
+def test_one_camera_is_judged_where_its_own_matches_count(trained, tell, tmp_path):
+    root = tmp_path / "one camera"
+    synthetic.draw("duke", str(tmp_path / "duke"), seed=0, train_persons=3, test_persons=6)
+    (root / "all").mkdir(parents=True)
+    lines = ["path,camera,person,split"]
+    for split, folder in (("train", "bounding_box_train"), ("query", "query"), ("gallery", "bounding_box_test")):
+        for path in sorted((tmp_path / "duke").rglob(f"{folder}/*.jpg")):
+            shutil.copy(path, root / "all" / f"{split}-{path.name}")
+            lines.append(f"all/{split}-{path.name},5,{int(path.name[:4])},{split}")
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    given = [f"model={trained}", "target=folder", f"target.root={root}"]
+    code, _, errors = tell(*given)
+    assert code == 2 and "count matches by the query's own camera too with same_camera=true" in errors, errors
+    code, told, errors = tell(*given, "same_camera=true")
+    assert code == 0 and "synthetic->disk" in told and "same_camera=true" in rows(tmp_path / "out")[0]["variant"], (
+        errors
+    )
+    valid = int(told.split("; ")[1].split(" of ")[0])
+    assert valid > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ([], "which model? give model="),
+        (["model=best"], "model=best is none that can be found; expected the id of an MLflow run"),
+        (["model=models:/none@champion"], "mlflow.db, which is not there"),
+        (["model={trained}/.."], "holds no model: neither stage.json and model.pt nor MLmodel"),
+        (["model={trained}", "rerank=yes_please"], "rerank is yes_please; expected true or false"),
+        (["model={trained}", "k1=0", "rerank=true"], "k1 is 0; expected a whole number, 1 or more"),
+        (["model={trained}", "lambda_value=2"], "lambda_value is 2; expected a number from 0 to 1"),
+        (["model={trained}", "single_shot=-1"], "single_shot is -1"),
+        (["model={trained}", "images.height=64"], "the model says how large its images are"),
+        (["model={trained}", "target=folder"], "folder is not for evaluation: folder: no query and gallery"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_in_a_line(trained, tell, tmp_path, given, told):
+    given = [argument.format(trained=trained) for argument in given]
+    code, _, errors = tell("target=duke", *given)
+    assert code == 2 and told in errors and len(errors.strip().splitlines()) <= 3, errors
+    assert not (tmp_path / "out" / "mlflow.db").exists() and not list(tmp_path.glob("out/cache/scores/*"))
+
+
+def test_runs_and_models_that_are_not_there_are_named(trained, tell, tmp_path):
+    store = Store(tmp_path / "out", None, "pipelines/run.py")
+    run = store.run("0123", "market -> duke", {"stage": "pipeline"}, {})
+    other = store.run("4567", "hhl", {"stage": "hhl", "method": "hhl", "mlflow.parentRunId": run}, {})
+    for model, told in [
+        ("models:/none@champion", "model=models:/none@champion: "),
+        ("models:/none/3", "model=models:/none/3: "),
+        (run, f"is of several stages; give one of its methods' runs: hhl {other}"),
+        (other, "has logged no model"),
+        ("0" * 32, f"model={'0' * 32}: "),
+    ]:
+        code, _, errors = tell(f"model={model}", "target=duke")
+        assert code == 2 and told in errors and len(errors.strip().splitlines()) <= 3, errors
