@@ -1,6 +1,8 @@
 """What all tests share: one thread, so that digits repeat, a small drawn world, decoded once, and a small disk."""
 
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,22 @@ def disk(tmp_path):
     yield mount
     if folder.is_mount():
         subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def refused(capsys, monkeypatch, tmp_path):
+    """refused(run, *arguments): run() calls a command in this process; the one to three lines with which it ends, exiting 2."""
+
+    def check(run: Callable, *arguments: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["command.py", *arguments, f"work_dir={tmp_path / 'work'}"])
+        with pytest.raises(SystemExit) as stop:
+            run()
+        printed = capsys.readouterr()
+        lines = printed.err.strip().splitlines()
+        assert stop.value.code == 2 and 1 <= len(lines) <= 3 and lines[0].startswith("error: "), printed.err
+        assert "Traceback" not in printed.out + printed.err
+        assert not (tmp_path / "work").exists()
+        return printed.err
+
+    return check

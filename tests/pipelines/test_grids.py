@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,17 +57,10 @@ def test_a_small_grid(tmp_path):
 
 
 @pytest.fixture
-def fails(capsys, monkeypatch, tmp_path):
-    def check(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["reproduce.py", *SMALL, f"work_dir={tmp_path / 'work'}", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            command.many_main(reproduce.story, "reproduce", reproduce.INSTEAD, cluster="inline")
-        printed = capsys.readouterr()
-        assert stop.value.code == 2 and len(printed.err.strip().splitlines()) <= 3, printed.err
-        assert not (tmp_path / "work").exists()
-        return printed.err
-
-    return check
+def fails(refused):
+    return partial(
+        refused, partial(command.many_main, reproduce.story, "reproduce", reproduce.INSTEAD, cluster="inline"), *SMALL
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -319,18 +320,13 @@ def test_a_stop_ends_the_trial_s_other_seeds(swept, tmp_path):
 
 
 @pytest.fixture
-def fails(capsys, monkeypatch, tmp_path):
-    def check(*arguments: str) -> str:
-        line = ["sweep.py", *SMALL, "cluster=inline", f"work_dir={tmp_path / 'work'}", *arguments]
-        monkeypatch.setattr(sys, "argv", line)
-        with pytest.raises(SystemExit) as stop:
-            command.many_main(sweep.story, "sweep", sweep.INSTEAD, cluster="local")
-        printed = capsys.readouterr()
-        assert stop.value.code == 2 and len(printed.err.strip().splitlines()) <= 3, printed.err
-        assert not (tmp_path / "work").exists()
-        return printed.err
-
-    return check
+def fails(refused):
+    return partial(
+        refused,
+        partial(command.many_main, sweep.story, "sweep", sweep.INSTEAD, cluster="local"),
+        *SMALL,
+        "cluster=inline",
+    )
 
 
 @pytest.mark.parametrize(
