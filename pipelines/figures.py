@@ -108,5 +108,5 @@ def save(path: Path, figure: plt.Figure) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=150)
     plt.close(figure)
-    Image.open(drawn).convert("RGB").save(temporary, format="png", optimize=True)  # without alpha: half the size
+    Image.open(drawn).convert("RGB").save(temporary, format="png")  # no alpha; optimize: 1 s for 2% less
     temporary.replace(path)
