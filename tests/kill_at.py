@@ -1,7 +1,8 @@
 """pipelines/run.py, sent a signal by itself at a moment: python tests/kill_at.py SIGKILL MOMENT option=value ...
 
 A moment is the n-th time that Python is about to do something to a file, as its own audit events tell, or that SQLAlchemy has
-run a statement of a transaction: so the product needs no hooks, and the signal comes at the same place every time.
+run a statement of a transaction: so the product needs no hooks, and the signal comes at the same place every time. "each" takes
+the moments in turn, a process each.
 """
 
 import importlib
@@ -31,8 +32,49 @@ MOMENTS = {
 }
 
 
+# What a run imports by and by, and what costs most of a start.
+WARM = (
+    *(f"pipelines.{name}" for name in ("allowed", "stages", "results", "figures", "logged", "tracking", "progress")),
+    *(
+        "hydra.utils",
+        "mlflow.artifacts",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "mlflow.system_metrics.system_metrics_monitor",
+    ),
+    *("sklearn.manifold", "torch._dynamo", "pipelines.cluster"),
+)
+
+
 def main() -> None:
-    number, (event, pattern, left) = signal.Signals[sys.argv[1]], MOMENTS[sys.argv[2]]
+    sys.path[0] = str(ROOT / "pipelines")  # as for run.py; tests/ has folders reid_da and gan
+    number, moment = signal.Signals[sys.argv[1]], sys.argv[2]
+    if moment == "each":
+        in_turn(number)
+        moment = list(MOMENTS)[-1]
+    run(number, moment)
+
+
+def in_turn(number: signal.Signals) -> None:
+    """A process for every moment but the last, one after another: forked from this one, which has imported all and done nothing."""
+    for name in WARM:
+        importlib.import_module(name)
+    for moment in list(MOMENTS)[:-1]:
+        threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+        others = [
+            name for name in threads if name != "jemalloc_bg_thd"
+        ]  # pyarrow's allocator takes it through a fork itself
+        assert len(others) == 1, f"threads {threads}: a fork would lose all but one"
+        if (child := os.fork()) == 0:
+            run(number, moment)
+            sys.exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code != -number:
+            sys.exit(f"{moment}: ended with {code}, expected {-number}")
+        print(f"{moment}: killed", flush=True)
+
+
+def run(number: signal.Signals, moment: str) -> None:
+    event, pattern, left = MOMENTS[moment]
 
     def look(happening: str, what: str) -> None:
         nonlocal left
@@ -45,7 +87,6 @@ def main() -> None:
         if happening in ("open", "os.rename"):
             look(happening, repr(arguments))
 
-    sys.path[0] = str(ROOT / "pipelines")  # as for run.py; tests/ has folders reid_da and gan
     sys.addaudithook(hear)
     listen(Engine, "after_cursor_execute", lambda _, __, statement, *rest: look("sqlite", statement))
     importlib.import_module("pipelines.styling").SHARD = 64  # so that a tiny data set has several
