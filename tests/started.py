@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# The whole job, made small; and a shorter one that comes to checkpoints.
+# The whole job, made small; and jobs that come to checkpoints, in steps that cost little.
 TINY = [
     "source=market",
     "target=duke",
@@ -25,8 +25,11 @@ TINY = [
     "measures.method.steps=10",
     *(f"{name}.steps=4" for name in ("pretrain", "baseline", "hhl", "arn")),
 ]
-OPTIONS = [*TINY, "methods=[hhl,arn]", "gan.steps=60", *(f"{name}.steps=40" for name in ("pretrain", "hhl", "arn"))]
-COMMANDS = {"run": OPTIONS, "sweep": [*TINY, "hhl.steps=16", "sweep.space.beta=[0.1,0.5,1.0]", "sweep.space.n_t=[0,2]"]}
+STEPS = ["gan.batch=8", "pretrain.batch=16", "hhl.batch=16", "hhl.persons=4", "arn.persons=4", "arn.target_batch=8"]
+OPTIONS = [*TINY, *STEPS, "methods=[hhl,arn]", "hhl.n_t=2", "gan.steps=40"]
+OPTIONS += [f"{name}.steps=40" for name in ("pretrain", "hhl", "arn")]
+SWEEP = [*TINY, *STEPS, "hhl.steps=16", "sweep.space.beta=[0.1,0.5,1.0]", "sweep.space.n_t=[0,2]"]
+COMMANDS = {"run": OPTIONS, "sweep": SWEEP}
 
 
 class Started:
@@ -68,7 +71,7 @@ class Started:
                     os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
-    def end(self, timeout: float = 300) -> int:
+    def end(self, timeout: float = 600) -> int:
         """Its exit code; -9 for SIGKILL."""
         return self.process.wait(timeout)
 
@@ -89,7 +92,7 @@ class Started:
         return found
 
 
-def until(happened, timeout: float = 180):
+def until(happened, timeout: float = 600):
     """Wait until happened() is true, and give it back."""
     last = time.monotonic() + timeout
     while not (value := happened()):
