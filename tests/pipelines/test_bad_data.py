@@ -151,7 +151,7 @@ def test_names_of_cameras_stand_beside_their_numbers(tell, tmp_path):
     assert about["cameras"] == [1, 2] and about["camera_names"] == {"1": "Hof 2", "2": "gate"}
     (styles,), (data,) = ((tmp_path / "out" / "cache" / kind).glob("*[0-9a-f]") for kind in ("styles", "data"))
     grid = sheets.style_grid(styles, data, rows=2)
-    assert [axis.get_title() for axis in grid.axes[:3]] == ["real", "as camera 1\nHof 2", "as camera 2\ngate"]
+    assert [text.get_text() for text in grid.axes[0].texts[:3]] == ["real", "as camera 1\nHof 2", "as camera 2\ngate"]
 
 
 WITH_SMALL_FILES = """
