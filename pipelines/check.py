@@ -54,7 +54,10 @@ def _notes(settings: dict, role: str, dataset) -> list[str]:
 
     on_disk = data_stage.data_root(settings, role) is not None  # a drawn one has no published counts
     one = settings[role]
-    return data_stage.notes(one["name"], dataset, one["reader"]) if on_disk else checking.remarks(dataset)
+    same_camera = settings["same_camera"]
+    if on_disk:
+        return data_stage.notes(one["name"], dataset, one["reader"], same_camera)
+    return checking.remarks(dataset, same_camera)
 
 
 def _root(settings: dict, role: str, launch) -> Path:

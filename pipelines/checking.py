@@ -30,9 +30,9 @@ def counts(dataset: Dataset) -> list[str]:
     return lines
 
 
-def remarks(dataset: Dataset) -> list[str]:
+def remarks(dataset: Dataset, same_camera: bool = False) -> list[str]:
     """What the counts give reason to say: queries that do not count, persons of one camera, persons on both sides."""
-    lines, valid = [], inspection.queries(dataset)
+    lines, valid = [], inspection.queries(dataset, same_camera)
     if valid.total and valid.valid < valid.total:
         lines.append(str(valid))
     if once := inspection.seen_once(dataset.train):

@@ -43,7 +43,8 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
     values |= {"root": root, "fingerprint": fingerprint(dataset)}
     persons, cameras = zip(*((record.person, record.camera) for record in dataset.train), strict=True)
     about = _about(settings, role) | _facts(bool(dataset.query), all(map(is_person, persons)), cameras)
-    about["notes"] = notes(block["name"], dataset, block["reader"]) + (_as_target(about) if role == "target" else [])
+    about["notes"] = notes(block["name"], dataset, block["reader"], settings["same_camera"])
+    about["notes"] += _as_target(about) if role == "target" else []
     about["whole"] = not _differences(dataset, block["reader"])
     return Stage("data", f"data {block['name']}", values, version=version, about=about)
 
@@ -122,7 +123,7 @@ def unmatched(dataset, skip: bool) -> list[str]:
     ]
 
 
-def notes(name: str, dataset, block: dict) -> list[str]:
+def notes(name: str, dataset, block: dict, same_camera: bool = False) -> list[str]:
     """What a user should know of data on disk: sizes that are not the published ones, junk, files passed over, and what the
     counts give reason to say.
     """
@@ -132,7 +133,7 @@ def notes(name: str, dataset, block: dict) -> list[str]:
     if count := len(dataset.unmatched):
         named = ", ".join(dataset.unmatched[:3]) + (", ..." if count > 3 else "")
         lines.append(f"{name}: {count} files that are no image of the pattern left out: {named}")
-    return lines + [f"{name}: {line}" for line in checking.remarks(dataset)]
+    return lines + [f"{name}: {line}" for line in checking.remarks(dataset, same_camera)]
 
 
 def _differences(dataset, block: dict) -> list[str]:

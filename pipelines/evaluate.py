@@ -13,6 +13,8 @@ from pathlib import Path
 
 from pipelines import command
 
+SHOWN = ("data", "images", "same_camera", "cluster", "work_dir", "tracking")  # settings that an evaluation goes by
+
 
 def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     """Find the model, make its scores unless they are there, and show them."""
@@ -49,8 +51,9 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             "name": f"{about['method']} on {about['target']}",
             "tags": tags | {"model": own["model"]},
         }
+        shown = {key: settings[key] for key in ("target", *SHOWN)} | {key: own[key] for key in own if key != "given"}
         remarks = partial(stages.remarks, settings=settings)
-        with Screen(work_dir, remarks) as screen, Tracking(settings, plan, screen, **run) as track:
+        with Screen(work_dir, remarks) as screen, Tracking(shown, plan, screen, **run) as track:
             stages.make(plan, settings, launch, track)
             with track.alone():
                 found = {stage.label: stages.result(stage, settings) for stage in scores}
@@ -64,9 +67,5 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     print(f"to browse: {track.store.how_to_browse()}")
 
 
-INSTEAD = {f"images.{side}": "none: the model says how large its images are" for side in ("height", "width")} | {
-    "methods": "model=..."
-}
-
 if __name__ == "__main__":
-    command.many_main(story, "evaluate", INSTEAD, cluster="inline")
+    command.many_main(story, "evaluate", {}, cluster="inline")

@@ -3,7 +3,6 @@
 Runs in every worker of the training group, or in the command's own process. Knows no ray, no mlflow, no hydra.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,26 +23,25 @@ def looked_at(count: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(SHOWN, count)).astype(int)
 
 
-def evaluate_on(
-    method, data: Path, to_input: Callable = normalise, **protocol
-) -> tuple[RankMetrics, dict[str, torch.Tensor]]:
+def evaluate_on(method, data: Path, **protocol) -> tuple[RankMetrics, dict[str, torch.Tensor]]:
     """The scores on a data stage's query and gallery, and their features; each rank embeds its part.
 
-    to_input: see retrieval.embed. protocol: as for ranking.evaluate.
+    protocol: as for ranking.evaluate.
     """
     distributed.assert_equal(dict(method.named_buffers()))
     stores, features = {}, {}
     for split in ("query", "gallery"):
         store = stores[split] = ImageStore(data / split)
-        features[split] = _features(method, store, np.arange(len(store)), to_input)
+        features[split] = _features(method, store, np.arange(len(store)))
     sides = [(features[s], stores[s].persons, stores[s].cameras) for s in ("query", "gallery")]
     return evaluate(*sides[0], *sides[1], **protocol), features
 
 
-def _features(method, store: ImageStore, rows: np.ndarray, to_input: Callable = normalise) -> torch.Tensor:
+def _features(method, store: ImageStore, rows: np.ndarray) -> torch.Tensor:
     """(len(rows), D) of these rows, on every rank; each embeds its part."""
     own = np.array_split(rows, distributed.world())[distributed.rank()]
-    return distributed.gather_uneven(embed(method, store, to_input, rows=own, device=distributed.device()))
+    embedded = embed(method, store, normalise, rows=own if len(own) else rows[:1], device=distributed.device())
+    return distributed.gather_uneven(embedded[: len(own)])  # of fewer rows than ranks some have none
 
 
 def scores(method, job: dict, role: str) -> dict | None:

@@ -27,7 +27,8 @@ def of_stage(stage: Stage, work_dir: Path, again: bool = False, ranked: bool = T
     elif stage.name == "measures" and json.loads((folder / "result.json").read_text())["images"]:
         name, draw, more = f"style_measures-{stage.about['target']}", charts.style_matrices, ()
     elif ranked and any((folder / f"{kind}.npy").exists() for kind in ("query_features", "nearest")):
-        name, draw, more = f"ranked_lists-{stage.name}", sheets.ranked_lists, (inputs["target"],)
+        of = stage.name if stage.name != "scores" else f"{stage.label.replace(' ', '_')}-{stage.about['target']}"
+        name, draw, more = f"ranked_lists-{of}", sheets.ranked_lists, (inputs["target"],)
     else:
         return []
     return [_once(work_dir, again, f"{name}-{stage.hash}", draw, folder, *more)]

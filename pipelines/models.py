@@ -13,6 +13,7 @@ Everything here goes through a client: MLflow's global tracking URI, active run 
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +25,7 @@ from pipelines.data_stage import SPLITS
 from pipelines.training import trained_method
 from reid_da.augment import IMAGENET_MEAN, IMAGENET_STD
 
+METHOD = "method"  # folder within a logged model's: the stage's stage.json and model.pt
 PREPROCESSING = {
     "colour": "RGB",
     "resample": SPLITS["query"],
@@ -93,6 +95,7 @@ def log_model(client_uri: str, run_id: str, stage_folder: Path, about: dict, nam
     saved = Model(run_id=run_id, metadata=metadata)
     with TemporaryDirectory() as folder:
         _save(embedder, f"{folder}/model", saved, example(about["height"], about["width"]).numpy())
+        _keep_weights(stage_folder, stage | {"about": stage["about"] | about}, Path(folder) / "model" / METHOD)
         experiment = client.get_run(run_id).info.experiment_id
         model = client.create_logged_model(experiment, name, run_id, tags={"hash": stage["hash"]})
         saved.model_id, saved.model_uuid, saved.artifact_path = model.model_id, model.model_id, model.artifact_location
@@ -101,6 +104,13 @@ def log_model(client_uri: str, run_id: str, stage_folder: Path, about: dict, nam
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     return model.model_uri
+
+
+def _keep_weights(stage_folder: Path, stage: dict, folder: Path) -> None:
+    """The method itself, for evaluate.py: loading an exported program unpickles, and weights are to be data, never code."""
+    folder.mkdir()
+    shutil.copy(stage_folder / "model.pt", folder)
+    (folder / "stage.json").write_text(json.dumps(stage, indent=1))
 
 
 def _save(embedder: Embedder, folder: str, saved, images: np.ndarray) -> None:

@@ -22,7 +22,7 @@ NULLABLE = {
     "start": "pretrain",
     "fcn_width": 512,
 }
-PATHS = ("root", "work_dir", "weights", "to", "manifest", "stage_dir")  # options that name a file or folder
+PATHS = ("root", "work_dir", "weights", "to", "manifest", "stage_dir", "model")  # options that name a file or folder
 NO_VARIANT = (
     "gan.seed=",
     "gan.bounds.",
@@ -40,9 +40,8 @@ def compose(arguments: list[str]) -> dict:
 def quoted(argument: str) -> str:
     """A path as Hydra reads it: one with spaces, letters beyond ASCII or signs of its grammar is put in quotes."""
     option, equals, value = argument.partition("=")
-    if option.rpartition(".")[2] not in PATHS or re.fullmatch(
-        r"""[\w./:+@%~-]*|'.*'|".*"|null|\$\{.*\}""", value, re.ASCII
-    ):
+    plain = r"""'.*'|".*"|null|\$\{.*\}""" + ("" if option == "model" else r"|[\w./:+@%~-]*")  # an id may be all digits
+    if option.rpartition(".")[2] not in PATHS or re.fullmatch(plain, value, re.ASCII):
         return argument
     return f"{option}{equals}'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 

@@ -1,41 +1,56 @@
 """What model=... means: an MLflow run, a registered model or version, or a folder, each told by the model itself."""
 
+import hashlib
+import json
+import os
+import pickle
+import shutil
 from pathlib import Path
-from tempfile import mkdtemp
 
-from pipelines import scoring
-from pipelines.cache import Given
-from pipelines.data_stage import SPLITS
-from pipelines.store import Store
+from pipelines import models
+from pipelines.cache import Given, held
+from pipelines.store import client_of
+from pipelines.training import trained_method
 
 EXPECTED = (
     "expected the id of an MLflow run of a method, models:/NAME@ALIAS or models:/NAME/VERSION, or the folder of a method "
-    "(work_dir/cache/hhl/...) or of a downloaded MLflow model"
+    "(work_dir/cache/hhl/...) or of a downloaded MLflow model, or its model.pt"
 )
 KNOWN = ("method", "source", "recipe", "data", "seed", "height", "width")  # what a model must tell of itself
+DAMAGED = (
+    RuntimeError,
+    OSError,
+    KeyError,
+    TypeError,
+    EOFError,
+    pickle.UnpicklingError,
+)  # what torch raises for a broken file
 
 
 def find(model: str, work_dir: Path, uri: str | None) -> Given:
-    """The model's folder as a finished stage; its `about` has the height and width of its images, source, method and so on.
+    """The model's folder as a finished stage, once it has been loaded; `about` has its images' height and width, and more.
+
+    Its hash is of the stage that trained it and of its weights, so that a folder and the registry's copy share scores.
 
     Args:
         model: as on the command line. work_dir: absolute; whose stages and store are looked in. uri: tracking.uri.
     Raises:
-        ValueError: no such model, or one that does not say what it takes.
+        ValueError: no such model, a damaged one, or one that does not say what it takes.
     """
     path = Path(model).expanduser()
     if path.exists():
-        return _in_folder(path.parent if path.is_file() and path.name == "model.pt" else path)
+        return _in_folder(path.parent if path.name in ("model.pt", "stage.json", "MLmodel") else path)
     if not model.startswith("models:/") and (len(model) != 32 or set(model) - set("0123456789abcdef")):
         raise ValueError(f"model={model} is none that can be found; {EXPECTED}")
-    if uri is None and not (work_dir / "mlflow.db").exists():
+    uri = uri or f"sqlite:///{work_dir / 'mlflow.db'}"
+    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
         raise ValueError(
-            f"model={model} is looked for in {work_dir / 'mlflow.db'}, which is not there; give work_dir= or a folder"
+            f"model={model} is looked for in {uri.removeprefix('sqlite:///')}, which is not there; {EXPECTED}"
         )
-    store = Store(work_dir, uri, "pipelines/evaluate.py")
+    client = client_of(uri)
     if model.startswith("models:/"):
-        return _in_folder(_downloaded(store, _location(store.client, model), work_dir))
-    return _of_run(store, model, work_dir)
+        return _in_folder(_local(_location(client, model), work_dir, uri))
+    return _of_run(client, model, work_dir, uri)
 
 
 def _location(client, model: str) -> str:
@@ -45,74 +60,80 @@ def _location(client, model: str) -> str:
     name, _, alias = model.removeprefix("models:/").partition("@")
     try:
         if alias:
-            return client.get_model_version_by_alias(name, alias).source
-        if "/" in name:
-            return client.get_model_version(*name.split("/", 1)).source
-        return client.get_logged_model(name).artifact_location
+            name = client.get_model_version_by_alias(name, alias).source
+        elif "/" in name:
+            name = client.get_model_version(*name.split("/", 1)).source
+        if "/" in name.removeprefix("models:/"):
+            return name
+        return client.get_logged_model(name.removeprefix("models:/")).artifact_location
     except MlflowException as error:
         raise ValueError(f"model={model}: {str(error).splitlines()[0]}; {EXPECTED}") from None
 
 
-def _of_run(store, run_id: str, work_dir: Path) -> Given:
+def _of_run(client, run_id: str, work_dir: Path, uri: str) -> Given:
     from mlflow.exceptions import MlflowException
 
-    from pipelines import models
-
     try:
-        run = store.client.get_run(run_id)
+        run = client.get_run(run_id)
     except MlflowException as error:
         raise ValueError(f"model={run_id}: {str(error).splitlines()[0]}") from None
     tags = run.data.tags
-    folder = work_dir / "cache" / tags.get("stage", "") / tags.get("hash", "")
-    if "method" in tags and (folder / "stage.json").exists():
+    kind = tags.get("stage", "")
+    folder = work_dir / "cache" / kind / tags.get("hash", "")
+    if kind == tags.get("method") and (folder / "stage.json").exists():
         return _in_folder(folder)
-    if uri := models.logged(store.client, run_id):
-        model = store.client.get_logged_model(uri.removeprefix("models:/"))
-        return _in_folder(_downloaded(store, model.artifact_location, work_dir))
-    inside = store.client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
-    found = [f"{one.data.tags['method']} {one.info.run_id}" for one in inside if "method" in one.data.tags]
-    if found:
-        raise ValueError(
-            f"run {run_id} is of several stages; give one of its methods' runs: {', '.join(sorted(found))}"
-        )
+    if logged := models.logged(client, run_id):
+        return _in_folder(_local(_location(client, logged), work_dir, uri))
+    if kind in ("evaluation", "scores"):
+        raise ValueError(f"run {run_id} is an evaluation; expected a model, such as the one that its tag `model` names")
+    inside = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    told = [one.data.tags | {"run": one.info.run_id} for one in inside]
+    if found := sorted(f"{one['method']} {one['run']}" for one in told if one.get("method") == one.get("stage")):
+        raise ValueError(f"run {run_id} is of several stages; give one of its methods' runs: {', '.join(found)}")
     raise ValueError(f"run {run_id} has logged no model, and {work_dir} has no folder of it; {EXPECTED}")
 
 
-def _downloaded(store, location: str, work_dir: Path) -> Path:
-    """The model's files: where they are, or fetched into the work_dir, which workers on other machines see."""
+def _local(location: str, work_dir: Path, uri: str) -> Path:
+    """The model's files: where they are, or fetched once into the work_dir, which workers on other machines see."""
     import mlflow.artifacts
 
     if location.startswith(("file:", "/")):
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=location, tracking_uri=store.uri))
-    (work_dir / "models").mkdir(parents=True, exist_ok=True)
-    aside = mkdtemp(dir=work_dir / "models")
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=aside, tracking_uri=store.uri))
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=location, tracking_uri=uri))
+    folder = work_dir / "models" / hashlib.sha256(location.encode()).hexdigest()[:16]
+    with held(f"{folder}.lock"):
+        if not folder.exists():
+            part = folder.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            found = mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=str(part), tracking_uri=uri)
+            os.replace(found, folder)
+            shutil.rmtree(part, ignore_errors=True)
+    return folder
 
 
 def _in_folder(folder: Path) -> Given:
     folder = folder.absolute()
-    if (folder / "MLmodel").exists() and (folder / scoring.EXPORTED).exists():
-        told = _metadata(folder)
-    elif (folder / "stage.json").exists() and (folder / "model.pt").exists():
-        told = scoring.described(folder)
-    else:
+    folder = folder / models.METHOD if (folder / "MLmodel").exists() else folder
+    if not all((folder / name).exists() for name in ("stage.json", "model.pt")):
+        raise ValueError(f"{folder} holds no model, stage.json and model.pt; {EXPECTED}")
+    try:
+        stage = json.loads((folder / "stage.json").read_text())
+        about = {"trained_on": stage["inputs"].get("target", {}).get("hash")} | stage["about"]
+        trained_method(folder)
+    except json.JSONDecodeError as error:
         raise ValueError(
-            f"{folder} holds no model: neither stage.json and model.pt nor MLmodel and {scoring.EXPORTED}; {EXPECTED}"
-        )
-    if missing := [key for key in KNOWN if key not in told["about"]]:
+            f"{folder / 'stage.json'} cannot be read: {error}; expected the file as it was written"
+        ) from None
+    except DAMAGED as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"the model in {folder} does not tell its {', '.join(missing)}; expected one that these commands made"
-        )
-    return Given(told["name"], told["name"], {}, about=told["about"], known=told["hash"], place=str(folder))
-
-
-def _metadata(folder: Path) -> dict:
-    from mlflow.models import Model
-
-    about = Model.load(folder / "MLmodel").metadata or {}
-    found = about.get("colour"), about.get("resample")
-    if found != ("RGB", SPLITS["query"]):
+            f"the model in {folder} cannot be loaded: {why}; expected one that these commands made"
+        ) from None
+    if missing := [key for key in KNOWN if key not in about]:
         raise ValueError(
-            f"the model in {folder} takes images {' '.join(map(str, found))}; expected RGB {SPLITS['query']}"
+            f"the model in {folder} does not tell its {', '.join(missing)}, as older ones do not; train it again, with "
+            f"force=[{stage['name']}]"
         )
-    return {"hash": about.get("hash", ""), "name": about.get("method", ""), "about": about}
+    weights = hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()
+    known = hashlib.sha256(f"{stage['hash']} {weights}".encode()).hexdigest()[:16]
+    return Given(stage["name"], stage["name"], {}, about=about, known=known, place=str(folder))

@@ -3,28 +3,24 @@
 `plan` says which stages, `score` is their work. Knows no ray, no mlflow, no hydra.
 """
 
-import json
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from pipelines import cache, evaluating, results
 from pipelines.cache import Given, Stage
 from pipelines.files import save_array
 from pipelines.training import trained_method
 from reid_da import distributed
-from reid_da.augment import normalise
 from reid_da.images import ImageStore
 from reid_da.ranking import evaluate as rank_features
 from reid_da.ranking import k_reciprocal_rerank, rank_metrics
 
-EXPORTED = Path("data") / "model.pt2"  # in the folder of an MLflow model
 VERSION = 1
+OF_DATA = ("target", "data", "same_camera")  # options of run.py that say what a model is tried on
 KEPT = (
     "source",
     "method",
@@ -39,22 +35,28 @@ NEAREST = 50  # gallery images whose order is kept of a re-ranking, for the rank
 
 
 def check(own: dict) -> None:
-    """Refuse options of conf/evaluate.yaml that are none."""
+    """Refuse options of conf/evaluate.yaml that are none, and options of run.py that a trained model leaves nothing to do."""
     if not own["model"] or not isinstance(own["model"], str):
         raise ValueError(
             "which model? give model=RUN_ID, model=models:/NAME@ALIAS, or model=/path of a method's folder"
         )
+    for argument in own["given"]:
+        if argument.partition("=")[0].partition(".")[0] not in OF_DATA:
+            raise ValueError(
+                f"{argument}: the model is trained, and says its images' size; expected {', '.join(OF_DATA)}"
+            )
     if not isinstance(own["rerank"], bool):
         raise ValueError(f"rerank is {own['rerank']}; expected true or false")
     for name, least in (("k1", 1), ("k2", 1), ("single_shot", 0)):
         if isinstance(own[name], bool) or not isinstance(own[name], int) or own[name] < least:
             raise ValueError(f"{name} is {own[name]}; expected a whole number, {least} or more")
-    if not isinstance(own["lambda_value"], int | float) or not 0 <= own["lambda_value"] <= 1:
-        raise ValueError(f"lambda_value is {own['lambda_value']}; expected a number from 0 to 1")
+    share = own["lambda_value"]
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ValueError(f"lambda_value is {share}; expected a number from 0 to 1")
 
 
 def plan(model: Given, data: Stage, own: dict, settings: dict) -> list[Stage]:
-    """The data, the model's scores on it and, where rules are given, the scores by them, inputs first.
+    """The data, the model's scores on it and, for each rule that is given, the scores by it, inputs first.
 
     Args:
         model: see saved.find. data: the target's data stage, at the model's size. own: conf/evaluate.yaml's values.
@@ -63,42 +65,42 @@ def plan(model: Given, data: Stage, own: dict, settings: dict) -> list[Stage]:
     """
     if not data.about["judged"]:
         raise ValueError(f"{data.about['dataset']} is not for evaluation: {'; '.join(data.about['notes'])}")
-    usual = {"same_camera": True} if settings["same_camera"] else {}
-    rules, name = dict(usual), []
+    usual, about = {"same_camera": True} if settings["same_camera"] else {}, _about(model, data, settings)
+    rules = {}
     if own["rerank"]:
-        rules["rerank"] = {key: own[key] for key in ("k1", "k2", "lambda_value")}
-        name.append("re-ranked")
+        rules["re-ranked"] = {"rerank": {"k1": own["k1"], "k2": own["k2"], "lambda_value": float(own["lambda_value"])}}
     if own["single_shot"]:
-        rules["single_shot"] = own["single_shot"]
-        name.append("single shot")
-    about = _about(model, data, settings)
-    plain = Stage(
-        "scores", model.about["method"], usual, {"model": model, "target": data}, VERSION, _named(about, usual)
-    )
+        rules["single shot"] = {"single_shot": own["single_shot"]}
+    inputs = {"model": model, "target": data}
+    plain = Stage("scores", model.about["method"], usual, inputs, VERSION, _named(about, usual))
     graph = [data, plain]
-    if name:
+    for label, rule in rules.items():
         inputs = {"target": data, "scores": plain}
-        graph.append(Stage("scores", ", ".join(name), rules, inputs, VERSION, _named(about, rules)))
+        graph.append(Stage("scores", label, usual | rule, inputs, VERSION, _named(about, usual | rule)))
     return graph
 
 
 def _about(model: Given, data: Stage, settings: dict) -> dict:
     """Of the model, but for the data set that it is tried on."""
-    target, variant = settings["target"]["name"], model.about.get("variant", "default")
-    if (own := model.about.get("target")) and own != target:
-        variant = f"{variant} trained_for={own}".removeprefix("default ")
-    learned, seen = model.about["data"].split("->")[0], "synthetic" if "draw" in data.settings else "disk"
-    kind = learned if learned == seen else f"{learned}->{seen}"
+    mark = "evaluated=true" if model.about["trained_on"] == data.hash else ""  # not the same row as the training's own
+    if not mark and model.about.get("target"):
+        mark = f"trained_for={model.about['target']}"
+    variant = " ".join(part for part in (model.about.get("variant", "default"), mark) if part)
+    learned, drawn = model.about["data"].split("->")[0], data.settings.get("draw")
+    seen = "synthetic" if drawn else "disk"
     kept = {key: model.about.get(key, "") for key in KEPT}
-    return kept | {"target": target, "variant": variant, "data": kind}
+    return kept | {
+        "target": settings["target"]["name"],
+        "variant": variant.removeprefix("default "),
+        "data": learned if learned == seen else f"{learned}->{seen}",
+        "data_seed": drawn["seed"] if drawn else kept["data_seed"],
+    }
 
 
 def _named(about: dict, rules: dict) -> dict:
-    told = rules | {"rerank": "rerank" in rules} | rules.get("rerank", {})
-    told = [f"{key}={value}".lower() for key, value in told.items() if value and not isinstance(value, dict)]
-    return about | {
-        "variant": " ".join([about["variant"], *told]).removeprefix("default ") if told else about["variant"]
-    }
+    told = rules | ({"rerank": True} | rules["rerank"] if "rerank" in rules else {})
+    told = [f"{key}={value}".lower() for key, value in told.items()]
+    return about | {"variant": " ".join([about["variant"], *told]).removeprefix("default ")}
 
 
 def as_settings(about: dict) -> dict:
@@ -126,15 +128,12 @@ def score(job: dict) -> None:
         torch.set_num_threads(job["threads"])
         began = time.perf_counter()
         if "model" in job["inputs"]:
-            method, to_input = loaded(Path(job["inputs"]["model"]))
-            data = Path(job["inputs"]["target"])
-            metrics, features = evaluating.evaluate_on(
-                method.to(distributed.device()), data, to_input, **job["settings"]
-            )
+            method = trained_method(Path(job["inputs"]["model"])).to(distributed.device())
+            metrics, features = evaluating.evaluate_on(method, Path(job["inputs"]["target"]), **job["settings"])
             for split in features if first else ():
                 save_array(Path(job["part"]) / f"{split}_features.npy", features[split].cpu().numpy())
-        elif first:
-            metrics = _again(job)
+        else:
+            metrics = distributed.of_first(lambda: _again(job))
         if first:
             result = {"target": evaluating.told(metrics), "seconds": time.perf_counter() - began}
             cache.write_json(Path(job["part"]) / "result.json", result)
@@ -152,37 +151,11 @@ def _again(job: dict):
     if "rerank" not in rules:
         return rank_features(features[0], *who[0], features[1], *who[1], **rules)
     distances = k_reciprocal_rerank(*features, **rules.pop("rerank"))
-    most = min(distances.shape[1], NEAREST + int(np.bincount(who[1][0].clip(0)).max()))  # some of them do not count
+    persons = stores[1].persons
+    most = min(distances.shape[1], NEAREST + int(np.bincount(persons[persons > 0]).max()))  # some of them do not count
     nearest = torch.cat([part.topk(most, largest=False).indices.cpu() for part in distances.split(512)])
     save_array(Path(job["part"]) / "nearest.npy", nearest.numpy().astype(np.int32))
     return rank_metrics(distances, *who[0], *who[1], **rules)
-
-
-class Exported(nn.Module):
-    """The program of an MLflow model (pipelines/models.py), which has its own preprocessing: `embed` takes uint8 pixels."""
-
-    def __init__(self, path: Path):
-        super().__init__()
-        self.program = torch.export.load(path).module()
-
-    def train(self, mode: bool = True) -> "Exported":
-        """Does nothing: it was exported as it evaluates."""
-        return self
-
-    def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, H, W, 3) uint8 -> (B, D). One image alone is given twice: programs are exported for two and more."""
-        return self.program(images) if len(images) > 1 else self.program(images.repeat(2, 1, 1, 1))[:1]
-
-
-def loaded(folder: Path) -> tuple[nn.Module, Callable]:
-    """The model of a method's stage folder or of an MLflow model's, on the CPU, and what makes its input of uint8 pixels.
-
-    Raises:
-        ValueError: the stage has learned nothing (training.trained_method).
-    """
-    if (folder / EXPORTED).exists():
-        return Exported(folder / EXPORTED), lambda images: images
-    return trained_method(folder), normalise
 
 
 def numbers(found: dict[str, dict]) -> dict[str, float]:
@@ -191,9 +164,3 @@ def numbers(found: dict[str, dict]) -> dict[str, float]:
         f"{label.replace(', ', ' ')}/{k}": v for label, result in found.items() for k, v in result["target"].items()
     }
     return {name: value for name, value in flat.items() if not isinstance(value, list)}
-
-
-def described(folder: Path) -> dict:
-    """What a method's stage folder says of its model: its hash, its kind of stage, and `about` as the views have it."""
-    stage = json.loads((folder / "stage.json").read_text())
-    return {"hash": stage["hash"], "name": stage["name"], "about": stage["about"]}

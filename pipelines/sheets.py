@@ -110,7 +110,10 @@ def ranked_lists(method: Path, data: Path, queries: int = 8, best: int = 10) -> 
     query, gallery = ImageStore(data / "query"), ImageStore(data / "gallery")
     same_camera = json.loads((method / "stage.json").read_text())["settings"].get("same_camera", False)
     chosen = np.linspace(0, len(query) - 1, queries).astype(int)
-    nearest = _nearest(method, chosen, min(len(gallery), best + int(np.bincount(gallery.persons.clip(0)).max())))
+    most = int(
+        np.bincount(gallery.persons[gallery.persons > 0], minlength=1).max()
+    )  # of one person: they may not count
+    nearest = _nearest(method, chosen, min(len(gallery), best + most))
     sheet = _Sheet(queries, 1 + best, query.images.shape[1:3])
     for r, row in enumerate(chosen):
         sheet.show(r, 0, query.images[row], QUERY)

@@ -29,19 +29,13 @@ class Store:
     """
 
     def __init__(self, work_dir: Path, uri: str | None, source: str):
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        from mlflow.tracking import MlflowClient
-
-        for noisy in ("alembic", "mlflow"):
-            logging.getLogger(noisy).setLevel(logging.CRITICAL)  # its errors are raised too
-
+        _hush()
         self.work_dir, self.source, self.own = work_dir, source, uri is None
         self.uri = uri or f"sqlite:///{work_dir / 'mlflow.db'}"
         with self.alone() if self.own else nullcontext():
             if self.own:
                 _make_database(work_dir / "mlflow.db")
-            self.client = MlflowClient(self.uri)
+            self.client = client_of(self.uri)
             self.experiment = self._experiment()
         self.owner = self._owner()
         self.taken: set[str] = set()  # hashes whose runs this command has opened
@@ -174,6 +168,23 @@ class Store:
         ]
         if new:
             self.client.log_inputs(run, new)
+
+
+def client_of(uri: str):
+    """An MlflowClient of the store, which must be there."""
+    _hush()
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def _hush() -> None:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    import mlflow  # noqa: F401 - which sets its loggers up
+
+    for noisy in ("alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # its errors are raised too
 
 
 def _make_database(path: Path) -> None:

@@ -5,6 +5,7 @@ gradients are AVERAGED over ranks. So the gradient with N ranks is the gradient 
 """
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -45,6 +46,19 @@ def broadcast(value):
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def of_first(work: Callable):
+    """What work() gives on rank 0, on every rank; a ValueError or OSError that it raises there is raised on all of them."""
+    result = error = None
+    if rank() == 0:
+        try:
+            result = work()
+        except (ValueError, OSError) as found:
+            error = found
+    if error := broadcast(error):
+        raise error
+    return broadcast(result)
 
 
 def mean(floats: dict[str, float]) -> dict[str, float]:

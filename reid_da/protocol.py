@@ -45,9 +45,10 @@ def protocol(
     if not num_matches.any():
         shared = np.setdiff1d(np.intersect1d(queries[:, 0], persons), [JUNK])
         num_shared = np.isin(queries[:, 0], shared).sum()
+        where = "the gallery" if same_camera else "another camera"
         raise ValueError(
-            f"none of {len(queries)} queries has a true match in another camera: {len(shared)} persons are in query and "
-            f"gallery, and their {num_shared} queries find them only in the query's own camera"
+            f"none of {len(queries)} queries has a true match in {where}: {len(shared)} persons are in query and gallery"
+            + f", and their {num_shared} queries find them only in the query's own camera" * bool(num_shared)
         )
     junk = int(np.searchsorted(persons, JUNK, "right"))
     return Protocol(order, junk, person, camera, num_matches, _starts(persons[junk:]) + junk)

@@ -113,8 +113,10 @@ def evaluate(
 
 def _metrics(blocks: Iterable[tuple[int, Tensor]], who: Protocol, single_shot: int, seed: int) -> RankMetrics:
     """blocks: (first query, its and the next queries' distances (B, G)), in turn."""
-    if single_shot < 0:
-        raise ValueError(f"found single_shot={single_shot}, expected a number of draws, or 0 for the whole gallery")
+    if any(isinstance(one, bool) or not isinstance(one, int) or one < 0 for one in (single_shot, seed)):
+        raise ValueError(
+            f"found single_shot={single_shot}, seed={seed}; expected a number of draws, 0 for none, and a seed"
+        )
     ranks, lengths, valid = [], [], np.flatnonzero(who.num_matches)
     for start, block in blocks:
         for query, row in enumerate(block.cpu().numpy(), start):

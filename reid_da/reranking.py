@@ -127,7 +127,9 @@ def _jaccard(rows: Tensor, columns: Tensor, weights: Tensor, num_queries: int, n
         if start < middle < end:
             smaller = torch.minimum(weights[start:middle, None], weights[middle:end])
             shared[rows[start:middle, None], rows[middle:end] - num_queries] += smaller
-    return 1 - shared / (2 - shared)
+    for part in shared.split(ROWS):  # in place: there may be gigabytes of it
+        part.div_(2 - part).neg_().add_(1)
+    return shared
 
 
 def _ragged(first: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:

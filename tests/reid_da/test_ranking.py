@@ -238,5 +238,5 @@ def test_single_shot_is_the_whole_gallery_where_each_person_has_one_image():
     distances = np.round(draw.random((30, 30)), 1)  # ties
     whole, drawn = rank_metrics(distances, *ids), rank_metrics(distances, *ids, single_shot=3)
     assert drawn.mAP == pytest.approx(whole.mAP) and drawn.cmc == pytest.approx(whole.cmc)
-    with pytest.raises(ValueError, match="a number of draws"):
+    with pytest.raises(ValueError, match="expected a number of draws"):
         rank_metrics(distances, *ids, single_shot=-1)
