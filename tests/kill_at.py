@@ -56,6 +56,8 @@ def main() -> None:
 
 def in_turn(number: signal.Signals) -> None:
     """A process for every moment but the last, one after another: forked from this one, which has imported all and done nothing."""
+    for library in ("OMP", "OPENBLAS", "MKL"):  # else numpy starts threads as it is imported
+        os.environ[f"{library}_NUM_THREADS"] = "1"
     for name in WARM:
         importlib.import_module(name)
     for moment in list(MOMENTS)[:-1]:
