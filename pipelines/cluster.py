@@ -1,4 +1,4 @@
-"""Where work is done: in this process (inline) or by Ray - one group of training workers, or a pool of actors.
+"""Where work is done: in this process (inline) or by Ray - one group of training workers, a pool of actors, or tasks.
 
 The thin Ray module: `connect(settings)` gives the `launch` that stages.run takes. Ray starts with the first job, so that a run
 that finds everything made never starts it. Progress and checkpoints are files in the stage's folder; only jobs travel.
@@ -51,9 +51,8 @@ class Inline:
             )
         self.threads = min(block["cpus_per_worker"], os.cpu_count() or 1)
 
-    def __call__(self, worker: Callable, jobs: list[dict], pool: bool = False) -> None:
-        for job in jobs:
-            worker(job | {"threads": self.threads})
+    def __call__(self, worker: Callable, jobs: list[dict], pool: bool = False, cores: bool = False) -> None:
+        here(worker, jobs, (os.cpu_count() or 1) if cores else self.threads)
 
     def close(self) -> None:
         pass
@@ -69,7 +68,7 @@ class RayCluster:
     together = True  # starting a group of workers takes 10 to 30 seconds
 
     def __init__(self, block: dict, work_dir: Path):
-        self.storage, self.started = work_dir / "ray", False
+        self.storage, self.started, self.alone = work_dir / "ray", False, False
         self.threads = block["cpus_per_worker"]
         if block["kind"] == "auto":
             self._init(address="auto")
@@ -83,14 +82,22 @@ class RayCluster:
             cores = os.cpu_count() or 1
             self.num_workers, self.gpu = room(block["num_workers"], cores, torch.cuda.device_count())
             self.threads = min(self.threads, max(1, cores // self.num_workers))
+            self.alone = self.num_workers == 1
 
-    def __call__(self, worker: Callable, jobs: list[dict], pool: bool = False) -> None:
-        """worker(job) for every job: in turn on all ranks of one Train worker group, or each by some actor of a pool."""
+    def __call__(self, worker: Callable, jobs: list[dict], pool: bool = False, cores: bool = False) -> None:
+        """worker(job) for every job: in turn on all ranks of one Train worker group, or each by some actor of a pool.
+
+        With cores=True by tasks wherever a core is free, for work without a GPU; a worker alone on this machine leaves them to
+        this process's threads, which need no start.
+        """
         if not jobs:
             return
+        if cores and self.alone:
+            return here(worker, jobs, os.cpu_count() or 1)
         self.start()
         jobs = [job | {"threads": self.threads} for job in jobs]
-        self._pool(worker, jobs) if pool else self._group(worker, jobs)
+        how = self._tasks if cores else self._pool if pool else self._group
+        return how(worker, jobs)
 
     def start(self) -> None:
         """Start Ray here, unless it has been started or joined."""
@@ -101,7 +108,7 @@ class RayCluster:
 
     def plain(self) -> dict:
         """What another process of the same Ray needs to launch likewise."""
-        names = ("storage", "num_workers", "threads", "gpu")
+        names = ("storage", "num_workers", "threads", "gpu", "alone")
         return {name: getattr(self, name) for name in names} | {"storage": str(self.storage)}
 
     @classmethod
@@ -175,8 +182,36 @@ class RayCluster:
         except ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, USER_ERRORS) else error from None
 
+    def _tasks(self, worker: Callable, jobs: list[dict]) -> None:
+        """A few more of them wait at Ray than there is room for. The first error ends all: what raised is not tried again."""
+        import ray
+
+        task = ray.remote(num_cpus=self.threads, max_retries=2)(worker)
+        most, waiting = 2 * max(1, int(ray.cluster_resources()["CPU"]) // self.threads), []
+        try:
+            for job in jobs:
+                if len(waiting) >= most:
+                    done, waiting = ray.wait(waiting)
+                    ray.get(done)
+                waiting.append(task.remote(job))
+            while waiting:
+                done, waiting = ray.wait(waiting)
+                ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            for other in waiting:
+                ray.cancel(other, force=True)
+            if waiting:  # what they were to write will be taken away
+                ray.wait(waiting, num_returns=len(waiting), timeout=30)
+            raise error.cause if isinstance(error.cause, USER_ERRORS) else error from None
+
     def _resources(self) -> dict[str, int]:
         return {"CPU": self.threads} | ({"GPU": 1} if self.gpu else {})
+
+
+def here(worker: Callable, jobs: list[dict], threads: int) -> None:
+    """worker(job) for every job, one after another in this process."""
+    for job in jobs:
+        worker(job | {"threads": threads})
 
 
 class Hand:

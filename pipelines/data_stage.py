@@ -1,18 +1,18 @@
-"""The data stage: from the settings of `source` and `target` to where a data set lies or how it is drawn, and its work."""
+"""The data stage: from the settings of `source` and `target` to where a data set lies or how it is drawn.
+
+Its work is done in reading.py.
+"""
 
 import hashlib
 import json
 import os
 import sys
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 
-from pipelines import cache, checking
+from pipelines import checking
 from pipelines.build import build, resolve
 from pipelines.cache import Stage
-from pipelines.files import reporter
-from reid_da import decoding
 from reid_da.datasets import synthetic
 from reid_da.datasets.folders import ENDINGS
 from reid_da.records import differences, is_person
@@ -151,41 +151,6 @@ def camera_names(folder: Path) -> dict[int, str]:
     """The names of those cameras, by number, that have one, from the folder of a finished data stage."""
     found = json.loads((folder / "result.json").read_text()).get("camera_names", {})
     return {int(number): name for number, name in found.items()}
-
-
-def make_data(job: dict) -> None:
-    """Draw the data set if it is a synthetic one, read it, and decode every split into an ImageStore."""
-    with cache.writing(job):
-        _make_data(job)
-
-
-def _make_data(job: dict) -> None:
-    settings, part, report = job["settings"], Path(job["part"]), reporter(job)
-    root = settings.get("root") or str(part / "drawn")
-    if "draw" in settings:
-        draw = settings["draw"]
-        os.makedirs(root, exist_ok=True)
-        build(draw["world"], root=root, seed=draw["seed"], progress=partial(report, phase="drawing"), **sizes(draw))
-    dataset = build(settings["reader"], root)
-    total = sum(counts.images for counts in dataset.counts().values())
-    done = 0
-    summary = {"junk": dataset.num_junk, "unmatched": list(dataset.unmatched), "splits": {}}
-    summary["camera_names"] = dataset.camera_names
-    for split, resample in SPLITS.items():
-        records = getattr(dataset, split)
-        store = decoding.create(
-            part / split,
-            records,
-            **settings["images"],
-            resample=resample,
-            skip_unreadable=settings["skip_unreadable"],
-            progress=lambda n, _, done=done: report(done + n, total, phase="decoding"),
-        )
-        done += len(records)
-        summary["splits"][split] = dict(zip(("images", "persons", "cameras"), dataset.counts()[split], strict=True))
-        summary["splits"][split]["skipped"] = store.skipped
-    cache.write_json(part / "result.json", summary)
-    cache.finish(job)
 
 
 def sizes(draw: dict) -> dict:

@@ -1,7 +1,7 @@
 """One large array that several processes fill: rows are written where they belong, and a record says which are whole.
 
     <part>/styled.npy              (N, ...) uint8; its room on the disk is taken at the start
-    <part>/shards/00000512.json    rows from 512 on are on the disk: how many, of what shape, with which digest
+    <part>/shards/00000512.json    rows from 512 on are on the disk: how many, of what shape, with which digest, what else to know
     <part>/shards/00000512.again   that they were there before, and not what their record said
 
 So no byte is written twice, and memory holds a few batches whatever the array's size. Knows no ray, no mlflow, no hydra.
@@ -67,9 +67,11 @@ class Shard:
         self.record.unlink()
         return False
 
-    def write(self, batches: Iterable[np.ndarray]) -> None:
+    def write(self, batches: Iterable[np.ndarray], beside: dict | None = None) -> None:
         """Write the rows, which come as C-ordered batches that follow each other, then the record.
 
+        Args:
+            beside: plain values that the record is to keep with the rows, looked at when all have come.
         A thread digests and writes one batch while the caller makes the next.
         """
         shape, place, size = self._place()
@@ -95,7 +97,12 @@ class Shard:
                 one.result()
             os.fdatasync(file.fileno())
         assert state["place"] == place + size, f"{self.path}: rows {self.first} to {self.end} were not all written"
-        cache.write_json(self.record, {"rows": [self.first, self.end], "shape": shape, "digest": digest.hexdigest()})
+        about = {"rows": [self.first, self.end], "shape": shape, "digest": digest.hexdigest()}
+        cache.write_json(self.record, about | {"beside": beside or {}})
+
+    def beside(self) -> dict:
+        """What the record keeps with the rows."""
+        return json.loads(self.record.read_text())["beside"]
 
     def _fits(self) -> bool:
         try:
@@ -104,7 +111,9 @@ class Shard:
             return False
         shape, place, size = self._place()
         about = {"rows": [self.first, self.end], "shape": shape}
-        return record == about | {"digest": self._digest(place, size)}
+        if not isinstance(record, dict) or any(record.get(name) != value for name, value in about.items()):
+            return False
+        return record.get("digest") == self._digest(place, size)
 
     def _place(self) -> tuple[list[int], int, int]:
         """The rows' shape, where in the file they begin, and how many bytes they are."""

@@ -6,11 +6,12 @@ torchvision, numpy and Pillow alone; `launch` says where work is done (pipelines
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 from pipelines import cache, graph, measuring, retrieving, scoring, shards, stopping, styling, training
 from pipelines.cache import Stage
-from pipelines.data_stage import make_data
+from pipelines.reading import make_data
 from reid_da import checkpoint, distributed
 
 USER_ERRORS = (ValueError, OSError, FloatingPointError)
@@ -46,10 +47,10 @@ def run(settings: dict, launch, track=None, besides: tuple[Stage, ...] = ()) -> 
     """Make every stage of the plan that is missing; stage name -> result.json of each trained method.
 
     Args:
-        settings: plain values as conf/ composes them. launch: launch(worker, jobs, pool=False) calls worker(job) for each
-            job, in turn in one group of launch.num_workers, or spread over a pool; launch.together: a launch has its price, so
-            that one should do for several stages. track: begin, end and say (see Quiet). besides: stages to make in the same go,
-            inputs first.
+        settings: plain values as conf/ composes them. launch: launch(worker, jobs, pool=False, cores=False) calls worker(job) for
+            each job, in turn in one group of launch.num_workers, or spread over a pool or all cores; launch.together: a launch has
+            its price, so that one should do for several stages. track: begin, end and say (see Quiet). besides: stages to
+            make in the same go, inputs first.
     """
     plan = graph.plan(settings, launch.num_workers)
     make(list({stage.hash: stage for stage in (*plan, *besides)}.values()), settings, launch, track)
@@ -148,7 +149,7 @@ def _wave(missing: list[Stage], launch) -> list[Stage]:
 
 
 def _kind(stage: Stage, launch) -> str:
-    """Who makes it: the command's own process ("data"), a pool ("styles", "measures"), or the training group.
+    """Who makes it: all cores ("data"), a pool ("styles", "measures"), or the training group.
 
     A group of one worker is a pool of one: it does all in turn, and is started once.
     """
@@ -205,7 +206,7 @@ def _make(stages: list[Stage], settings: dict, launch, early: dict[str, dict]) -
     else:
         for stage, one in zip(stages, jobs, strict=True):
             try:
-                make_data(one)
+                make_data(one, partial(launch, cores=True))
             except (ValueError, OSError):  # nothing in it is worth keeping
                 cache.forget(stage, work_dir)
                 raise

@@ -75,57 +75,61 @@ def create(
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "images.npy.tmp"
     place = allocate(target, (len(records), height, width, 3)).offset
-    sizes = np.zeros((len(records), 2), np.int64)
-    readable = np.zeros(len(records), bool)
+    sizes, done = np.zeros((len(records), 2), np.int64), 0
+    size = {"height": height, "width": width, "resample": resample, "skip_unreadable": skip_unreadable}
     with open(target, "r+b") as file:  # not through the map, whose pages would stay in memory
         file.seek(place)
-        size = {"height": height, "width": width, "resample": resample, "skip_unreadable": skip_unreadable}
-        for rows, pictures, found in decoded(records, **size):
-            file.write(np.ascontiguousarray(pictures[found.any(axis=1)]))
-            sizes[rows], readable[rows] = found, found.any(axis=1)
+        for pictures, found in decoded([record.path for record in records], **size):
+            file.write(pictures)
+            sizes[done : done + len(found)] = found
+            done += len(found)
             if progress:
-                progress(rows.stop, len(records))
+                progress(done, len(records))
         os.fdatasync(file.fileno())
-    seal(folder, target, records, sizes, readable)
+    seal(folder, target, records, sizes)
     return ImageStore(folder)
 
 
 def decoded(
-    records: Sequence[Record], *, height: int, width: int, resample: str, skip_unreadable: bool
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """The records' pictures in chunks, decoded by threads: Pillow works outside Python's lock.
+    paths: Sequence[str], *, height: int, width: int, resample: str, skip_unreadable: bool, threads: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The files' pictures in chunks, in order, decoded by threads: Pillow works outside Python's lock.
 
+    Args:
+        threads: as many as there are cores unless told, and never more than 8.
     Yields:
-        The chunk's place among the records, pictures (B, height, width, 3) uint8, and original sizes (B, 2), width and height;
-        a size of 0 is of what cannot be decoded.
+        Pictures (B, height, width, 3) uint8 and original sizes (B, 2), width and height; what cannot be decoded is black and of
+        size 0.
     Raises:
         ValueError: with the path of an unreadable image, unless such are skipped.
     """
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(records), CHUNK):
-            chunk = records[start : start + CHUNK]
+    with ThreadPoolExecutor(min(8, threads or os.cpu_count() or 1)) as pool:
+        for start in range(0, len(paths), CHUNK):
+            chunk = paths[start : start + CHUNK]
             pictures, sizes = np.zeros((len(chunk), height, width, 3), np.uint8), np.zeros((len(chunk), 2), np.int64)
             found = pool.map(_try, chunk, *map(repeat, (height, width, resample)))
-            for row, (record, result) in enumerate(zip(chunk, found, strict=True)):
+            for row, (path, result) in enumerate(zip(chunk, found, strict=True)):
                 if not isinstance(result, Exception):
                     pictures[row], sizes[row] = result
                 elif not skip_unreadable:
                     raise ValueError(
-                        f"{record.path} cannot be read ({result}); mend or remove it, or leave such files out "
+                        f"{path} cannot be read ({result}); mend or remove it, or leave such files out "
                         "with data.skip_unreadable=true"
                     ) from result
-            yield slice(start, start + len(chunk)), pictures, sizes
+            yield pictures, sizes
 
 
-def seal(folder: Path, pictures: Path, records: Sequence[Record], sizes: np.ndarray, readable: np.ndarray) -> None:
+def seal(folder: Path, pictures: Path, records: Sequence[Record], sizes: np.ndarray) -> None:
     """Make a store of an array of pictures that has been written and what it shows.
 
     Args:
-        pictures: the array's file in `folder`, for all records; its first rows are those of the readable ones, in order.
-        sizes: (N, 2) int64. readable: (N,) bool.
+        pictures: the array's file in `folder`, a row for each record. sizes: (N, 2) int64 original width and height; rows of
+            size 0 are of what could not be decoded, and are left out.
     """
-    shorten(pictures, int(readable.sum()))
-    os.replace(pictures, folder / "images.npy")
+    readable = sizes.any(axis=1)
+    os.replace(pictures, folder / "images.npy")  # first: nobody who still writes must find rows that have moved
+    if not readable.all():
+        _close_gaps(folder / "images.npy", readable)
     kept = [record for record, whole in zip(records, readable, strict=True) if whole]
     skipped = [record.path for record, whole in zip(records, readable, strict=True) if not whole]
     sizes, beside = sizes[readable], _Beside(folder)
@@ -145,16 +149,26 @@ def seal(folder: Path, pictures: Path, records: Sequence[Record], sizes: np.ndar
     os.replace(folder / "records.json.tmp", folder / "records.json")
 
 
-def shorten(path: Path, count: int) -> None:
-    """Cut a .npy file of uint8 to its first `count` rows, in place: numpy leaves room for the number in the header."""
+def _close_gaps(path: Path, readable: np.ndarray) -> None:
+    """Leave only some rows of a .npy file of uint8, in place and in order: numpy leaves room for their number in the header."""
     array = np.load(path, mmap_mode="r")
-    if count == len(array):
-        return
-    shape, place = (count, *array.shape[1:]), array.offset
+    shape, place, row = array.shape, array.offset, int(np.prod(array.shape[1:], dtype=np.int64))
+    kept = 0
     with open(path, "r+b") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for start in range(0, len(readable), CHUNK):
+            whole = readable[start : start + CHUNK]
+            if kept < start or not whole.all():
+                file.seek(place + start * row)
+                rows = np.frombuffer(file.read(len(whole) * row), np.uint8).reshape(len(whole), row)
+                file.seek(place + kept * row)
+                file.write(rows[whole])
+            kept += int(whole.sum())
+        file.seek(0)
+        header = {"descr": "|u1", "fortran_order": False, "shape": (kept, *shape[1:])}
+        np.lib.format.write_array_header_1_0(file, header)
         assert file.tell() == place, f"{path}: another header"
-        file.truncate(place + int(np.prod(shape, dtype=np.int64)))
+        file.truncate(place + kept * row)
+        os.fdatasync(file.fileno())
 
 
 class _Beside:
@@ -170,8 +184,8 @@ class _Beside:
         return os.path.relpath(path, self.folder) if self.inside[above] else os.path.abspath(path)
 
 
-def _try(record: Record, height: int, width: int, resample: str):
+def _try(path: str, height: int, width: int, resample: str):
     try:
-        return decode(record.path, height, width, resample)
+        return decode(path, height, width, resample)
     except DAMAGED as error:
         return error

@@ -41,6 +41,7 @@ PLAIN = {
         "stages",
         "cache",
         "data_stage",
+        "reading",
         "training",
         "evaluating",
         "scoring",

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import cache, charts, cluster, graph, judging, measuring, options, stages, styling, training
+from pipelines import cache, charts, cluster, graph, judging, measuring, options, reading, stages, styling, training
 from pipelines.cache import Stage
-from pipelines.data_stage import make_data
 
 TINY = [
     "source=duke",
@@ -39,8 +38,10 @@ def made(tmp_path_factory):
     settings = options.compose([*TINY, f"work_dir={work_dir}"])
     plan = {stage.label: stage for stage in graph.plan(settings)}
     for label in ("data duke", "data market", "generator", "styles", "pretrain"):
-        work = make_data if label.startswith("data") else styling.style if label == "styles" else training.train
-        work(start(plan[label], work_dir))
+        if label.startswith("data"):
+            reading.make_data(start(plan[label], work_dir), cluster.Inline(settings["cluster"]))
+        else:
+            (styling.style if label == "styles" else training.train)(start(plan[label], work_dir))
     return work_dir, plan["measures"]
 
 
