@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from reid_da.distributed import OnEveryRank
+
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
@@ -232,7 +234,7 @@ def in_group(config: dict) -> Exception | None:
         except (ValueError, FloatingPointError) as error:
             return error  # settings and data are the same on every rank, and a loss is looked at by all: all of them end here
         except USER_ERRORS as error:
-            if alone:  # with other ranks waiting, only an exception ends the group
+            if alone or isinstance(error, OnEveryRank):  # with other ranks waiting, only an exception ends the group
                 return error
             raise
     return None

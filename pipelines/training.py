@@ -38,7 +38,7 @@ def train(job: dict, watch: Callable | None = None) -> None:
     with cache.writing(job) if distributed.rank() == 0 else nullcontext():
         if distributed.broadcast(Path(job["folder"]).is_dir()):
             return
-        job = nearby(job)
+        job = distributed.agreed(partial(nearby, job))  # one node's disk may be full
         torch.set_num_threads(job["threads"])
         torch.backends.cudnn.deterministic = True
         torch.manual_seed(sampling.generator(job["settings"]["seed"], "weights").initial_seed())

@@ -61,6 +61,27 @@ def of_first(work: Callable):
     return broadcast(result)
 
 
+class OnEveryRank(OSError):
+    """What one rank met and all raise: no rank waits for another, and another try would meet it again."""
+
+
+def agreed(work: Callable):
+    """work() on every rank, each for itself. Raises OnEveryRank everywhere where it raises OSError on one; alone, that error."""
+    found = error = None
+    try:
+        found = work()
+    except OSError as failure:
+        error = failure
+    if world() == 1:
+        errors = [error]
+    else:
+        errors = [None] * world()
+        dist.all_gather_object(errors, error and (error.errno, error.strerror or str(error), error.filename))
+    if first := next(filter(None, errors), None):
+        raise first if world() == 1 else OnEveryRank(*first) from error
+    return found
+
+
 def mean(floats: dict[str, float]) -> dict[str, float]:
     """Mean over ranks of each named number; the names must be the same everywhere."""
     if world() == 1 or not floats:

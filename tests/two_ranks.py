@@ -4,7 +4,9 @@
 writes down what it saw, so that the processes are started once for all tests.
 """
 
+import errno
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import tiny
@@ -271,6 +273,20 @@ def resume(world, folder, rank):
     return {"state": state, "calls": calls, "step": step, "files": files}
 
 
+def agreed(rank):
+    """What both raise where rank 1's disk is full, and what each is given where none is."""
+
+    def fills(full):
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device, none free", "/scratch/images.npy")
+        return rank
+
+    try:
+        distributed.agreed(partial(fills, rank == 1))
+    except distributed.OnEveryRank as error:
+        return distributed.agreed(partial(fills, False)), error.errno, str(error)
+
+
 def work(rank, folder, world_folder):
     """One of the processes."""
     torch.set_num_threads(1)
@@ -279,6 +295,7 @@ def work(rank, folder, world_folder):
     world = tiny.open_world(world_folder)
     result = {
         "collectives": collectives(rank),
+        "agreed": agreed(rank),
         "converted": converted(world),
         "unequal weights": unequal_weights(world),
         "not finite": not_finite(rank, world),

@@ -96,6 +96,21 @@ def test_no_room_is_told_with_the_numbers_and_nothing_half_is_left(job, disk):
     assert not list(folder.rglob("*.tmp")) and not list(folder.rglob("styled.npy"))
 
 
+@pytest.mark.slow
+def test_a_full_disk_ends_a_group_of_workers_at_once_and_what_was_finished_is_kept(disk, tmp_path):
+    """The real command, two workers of Ray; a group that were tried again would say so in its own errors, and take minutes."""
+    near, work_dir = disk("100k"), tmp_path / "work"
+    line = [*TINY, "cluster=local", "cluster.num_workers=2", "methods=[baseline]", f"data.stage_dir={near}"]
+    line = [sys.executable, str(ROOT / "pipelines" / "run.py"), *line, f"work_dir={work_dir}"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 2, done.stderr
+    first, advice = [text for text in done.stderr.splitlines() if "it/s" not in text][-2:]
+    assert first.startswith("error: No space left on device, 0.0 GB are wanted and 0.0 GB free in data.stage_dir: ")
+    assert advice.startswith("make space on that disk")
+    assert not list(near.rglob("*.tmp")) and len(list((work_dir / "cache" / "data").glob("*[0-9a-f]"))) == 2
+    assert not list((work_dir / "cache").rglob("*.part"))
+
+
 def test_a_training_reads_the_copies_and_ends_as_without(tmp_path):
     """What lies in the copies is what counts: with black ones, which look whole, it comes to something else."""
     base = [*TINY, "cluster=inline", "methods=[baseline]", f"work_dir={tmp_path / 'work'}", "force=[baseline]"]

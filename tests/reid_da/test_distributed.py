@@ -68,6 +68,13 @@ def test_collectives(ranks):
         assert seen["unequal"] == "b differs between ranks"
 
 
+def test_one_rank_s_full_disk_is_every_rank_s_error(ranks):
+    said = "[Errno 28] No space left on device, none free: '/scratch/images.npy'"
+    assert [result["agreed"] for result in ranks] == [(rank, 28, said) for rank in range(RANKS)]
+    with pytest.raises(FileNotFoundError, match="gone"):  # alone: as it is
+        distributed.agreed(lambda: open("gone"))
+
+
 def test_uneven_rows_come_in_rank_order_and_none_is_padded(ranks):
     for result in ranks:
         some, one_empty = result["collectives"]["uneven"]
