@@ -98,7 +98,7 @@ def test_no_room_is_told_with_the_numbers_and_nothing_half_is_left(job, disk):
 
 @pytest.mark.slow
 def test_a_full_disk_ends_a_group_of_workers_at_once_and_what_was_finished_is_kept(disk, tmp_path):
-    """The real command, two workers of Ray; a group that were tried again would say so in its own errors, and take minutes."""
+    """The real command, two workers of Ray, who raise together: none waits for the other."""
     near, work_dir = disk("100k"), tmp_path / "work"
     line = [*TINY, "cluster=local", "cluster.num_workers=2", "methods=[baseline]", f"data.stage_dir={near}"]
     line = [sys.executable, str(ROOT / "pipelines" / "run.py"), *line, f"work_dir={work_dir}"]
