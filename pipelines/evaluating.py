@@ -3,6 +3,7 @@
 Runs in every worker of the training group, or in the command's own process. Knows no ray, no mlflow, no hydra.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def looked_at(count: int) -> np.ndarray:
 
 
 def evaluate_on(method, data: Path, **protocol) -> tuple[RankMetrics, dict[str, torch.Tensor]]:
-    """The scores on a data stage's query and gallery, and their features; each rank embeds its part.
+    """The scores on a data stage's query and gallery, and their features; each rank embeds its part, and the first one ranks.
 
     protocol: as for ranking.evaluate.
     """
@@ -34,7 +35,7 @@ def evaluate_on(method, data: Path, **protocol) -> tuple[RankMetrics, dict[str, 
         store = stores[split] = ImageStore(data / split)
         features[split] = _features(method, store, np.arange(len(store)))
     sides = [(features[s], stores[s].persons, stores[s].cameras) for s in ("query", "gallery")]
-    return evaluate(*sides[0], *sides[1], **protocol), features
+    return distributed.of_first(partial(evaluate, *sides[0], *sides[1], **protocol)), features
 
 
 def _features(method, store: ImageStore, rows: np.ndarray) -> torch.Tensor:

@@ -48,38 +48,36 @@ def broadcast(value):
     return box[0]
 
 
-def of_first(work: Callable):
-    """What work() gives on rank 0, on every rank; a ValueError or OSError that it raises there is raised on all of them."""
-    result = error = None
-    if rank() == 0:
-        try:
-            result = work()
-        except (ValueError, OSError) as found:
-            error = found
-    if error := broadcast(error):
-        raise error
-    return broadcast(result)
-
-
 class OnEveryRank(OSError):
     """What one rank met and all raise: no rank waits for another, and another try would meet it again."""
 
 
 def agreed(work: Callable):
-    """work() on every rank, each for itself. Raises OnEveryRank everywhere where it raises OSError on one; alone, that error."""
+    """work() on every rank, each for itself; none waits for one where it raised ValueError or OSError.
+
+    Raises:
+        ValueError, OnEveryRank: everywhere, the first rank's that met one, an OSError as the latter; alone, as it is.
+    """
     found = error = None
     try:
         found = work()
-    except OSError as failure:
+    except (ValueError, OSError) as failure:
+        if world() == 1:
+            raise
         error = failure
-    if world() == 1:
-        errors = [error]
-    else:
-        errors = [None] * world()
-        dist.all_gather_object(errors, error and (error.errno, error.strerror or str(error), error.filename))
+    errors = [error] * world()
+    if world() > 1:
+        dist.all_gather_object(errors, error)
     if first := next(filter(None, errors), None):
-        raise first if world() == 1 else OnEveryRank(*first) from error
+        if isinstance(first, OSError):
+            first = OnEveryRank(first.errno, first.strerror or str(first), first.filename)
+        raise first from error
     return found
+
+
+def of_first(work: Callable):
+    """What work() gives on rank 0, on every rank. Raises as `agreed` does."""
+    return broadcast(agreed(work if rank() == 0 else lambda: None))
 
 
 def mean(floats: dict[str, float]) -> dict[str, float]:

@@ -287,6 +287,15 @@ def agreed(rank):
         return distributed.agreed(partial(fills, False)), error.errno, str(error)
 
 
+def of_first(rank):
+    """What both have of the first one's work, and of its mistake."""
+    given = distributed.of_first(lambda: f"of rank {rank}")
+    try:
+        distributed.of_first(partial(int, "no number"))
+    except ValueError as error:
+        return given, str(error)
+
+
 def work(rank, folder, world_folder):
     """One of the processes."""
     torch.set_num_threads(1)
@@ -296,6 +305,7 @@ def work(rank, folder, world_folder):
     result = {
         "collectives": collectives(rank),
         "agreed": agreed(rank),
+        "of first": of_first(rank),
         "converted": converted(world),
         "unequal weights": unequal_weights(world),
         "not finite": not_finite(rank, world),

@@ -75,6 +75,11 @@ def test_one_rank_s_full_disk_is_every_rank_s_error(ranks):
         distributed.agreed(lambda: open("gone"))
 
 
+def test_what_the_first_rank_gives_or_meets_is_every_rank_s(ranks):
+    said = "invalid literal for int() with base 10: 'no number'"
+    assert [result["of first"] for result in ranks] == [("of rank 0", said)] * RANKS
+
+
 def test_uneven_rows_come_in_rank_order_and_none_is_padded(ranks):
     for result in ranks:
         some, one_empty = result["collectives"]["uneven"]
