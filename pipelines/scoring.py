@@ -5,6 +5,7 @@
 
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,13 @@ import torch
 from pipelines import cache, evaluating, results
 from pipelines.cache import Given, Stage
 from pipelines.files import save_array
+from pipelines.graph import VERSIONS
 from pipelines.training import trained_method
 from reid_da import distributed
 from reid_da.images import ImageStore
 from reid_da.ranking import evaluate as rank_features
 from reid_da.ranking import k_reciprocal_rerank, rank_metrics
 
-VERSION = 1
 OF_DATA = ("target", "data", "same_camera")  # options of run.py that say what a model is tried on
 KEPT = (
     "source",
@@ -72,11 +73,11 @@ def plan(model: Given, data: Stage, own: dict, settings: dict) -> list[Stage]:
     if own["single_shot"]:
         rules["single shot"] = {"single_shot": own["single_shot"]}
     inputs = {"model": model, "target": data}
-    plain = Stage("scores", model.about["method"], usual, inputs, VERSION, _named(about, usual))
+    plain = Stage("scores", model.about["method"], usual, inputs, VERSIONS["scores"], _named(about, usual))
     graph = [data, plain]
     for label, rule in rules.items():
         inputs = {"target": data, "scores": plain}
-        graph.append(Stage("scores", label, usual | rule, inputs, VERSION, _named(about, usual | rule)))
+        graph.append(Stage("scores", label, usual | rule, inputs, VERSIONS["scores"], _named(about, usual | rule)))
     return graph
 
 
@@ -133,7 +134,7 @@ def score(job: dict) -> None:
             for split in features if first else ():
                 save_array(Path(job["part"]) / f"{split}_features.npy", features[split].cpu().numpy())
         else:
-            metrics = distributed.of_first(lambda: _again(job))
+            metrics = distributed.of_first(partial(_again, job))
         if first:
             result = {"target": evaluating.told(metrics), "seconds": time.perf_counter() - began}
             cache.write_json(Path(job["part"]) / "result.json", result)

@@ -1,9 +1,30 @@
-"""What tests of sweeps as plain values share."""
+"""What tests of commands share, and those of sweeps as plain values."""
+
+import sys
+from collections.abc import Callable
 
 import pytest
 from sweeping import BASE, block, trial
 
-from pipelines import options
+from pipelines import command, options
+
+
+@pytest.fixture
+def tell(monkeypatch, capsys, tmp_path) -> Callable:
+    """tell(check, *options): exit code, output and errors of check.py or its like in this process; work_dir is tmp_path/out."""
+
+    def call(module, *given: str) -> tuple[int, str, str]:
+        name = module.__name__.rpartition(".")[2]
+        aside = [f"work_dir={tmp_path / 'out'}"] * (not any(one.startswith("work_dir=") for one in given))
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", "cluster=inline", *aside, *given])
+        code = 0
+        try:
+            command.many_main(module.story, name, {}, cluster="inline")
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call
 
 
 @pytest.fixture(scope="module")

@@ -11,30 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import check, command, export_styles, sheets
+from pipelines import check, export_styles, sheets
 from reid_da.images import ImageStore
 
 STYLES = ["hhl.styles=jitter", "images.height=32", "images.width=16"]  # decoded and styled without any training
-
-
-def told(monkeypatch, capsys, command_, *options: str, work_dir: Path) -> tuple[int, str, str]:
-    """Exit code, output and errors of check.py or export_styles.py on target=folder, in this process."""
-    name = command_.__name__.rpartition(".")[2]
-    monkeypatch.setattr(
-        sys, "argv", [f"{name}.py", "target=folder", "cluster=inline", f"work_dir={work_dir}", *options]
-    )
-    code = 0
-    try:
-        command.many_main(command_.story, name, {}, cluster="inline")
-    except SystemExit as stop:
-        code = stop.code
-    return code, *capsys.readouterr()
-
-
-@pytest.fixture
-def tell(monkeypatch, capsys, tmp_path):
-    """tell(command, *options): see told; work_dir is tmp_path/out."""
-    return lambda command_, *options: told(monkeypatch, capsys, command_, *options, work_dir=tmp_path / "out")
 
 
 def crops(root: Path, cameras=(0, 15), count: int = 3) -> Path:
@@ -61,15 +41,17 @@ def text(root: Path) -> None:
 def test_a_file_that_is_no_picture_is_named_and_can_be_left_out(damage, tell, tmp_path):
     root = crops(tmp_path / "root")
     damage(root)
-    code, out, error = tell(check, f"target.root={root}")
+    code, out, error = tell(check, "target=folder", f"target.root={root}")
     assert code == 2 and "3      3" in out
     assert error.splitlines()[-1].startswith(f"error: folder: 1 images cannot be read: {root}/camera_0/0-1.jpg (")
     assert error.endswith("or leave such files out with data.skip_unreadable=true\n")
     to = f"to={tmp_path / 'styled'}"
-    code, _, error = tell(export_styles, f"target.root={root}", to, *STYLES)
+    code, _, error = tell(export_styles, "target=folder", f"target.root={root}", to, *STYLES)
     assert code == 2 and error.splitlines()[-1].startswith(f"error: {root}/camera_0/0-1.jpg cannot be read (")
     assert not list((tmp_path / "out" / "cache" / "data").glob("*[0-9a-f]")) and not (tmp_path / "styled").exists()
-    code, out, error = tell(export_styles, f"target.root={root}", to, "data.skip_unreadable=true", *STYLES)
+    code, out, error = tell(
+        export_styles, "target=folder", f"target.root={root}", to, "data.skip_unreadable=true", *STYLES
+    )
     assert code == 0 and "10 styles in" in out, error  # of five images in two cameras
     assert "1 unreadable images left out of train" in out + error
 
@@ -104,7 +86,7 @@ def test_what_is_no_data_set_is_refused_before_anything_is_written(change, tell,
     root = crops(tmp_path / "root")
     change(root)
     for command_, *more in ((check,), (export_styles, f"to={tmp_path / 'styled'}", *STYLES)):
-        code, out, error = tell(command_, f"target.root={root}", *more)
+        code, out, error = tell(command_, "target=folder", f"target.root={root}", *more)
         lines = error.splitlines()
         assert code == 2 and out == "" and len(lines) == 3 and REFUSED[change] in lines[0]
         assert lines[0].startswith(f"error: {root}") and lines[1].startswith("expected ")
@@ -123,9 +105,11 @@ def test_any_names_links_out_of_it_and_cameras_0_and_15_in_a_folder_that_cannot_
     for path in folders:
         path.chmod(0o555)
     try:
-        code, out, error = tell(check, f"target.root={root}")
+        code, out, error = tell(check, "target=folder", f"target.root={root}")
         assert code == 0 and out.endswith("nothing to mend\n") and "c0     c7    c15" in out, error
-        code, _, error = tell(export_styles, f"target.root={root}", f"to={tmp_path / 'styled'}", *STYLES)
+        code, _, error = tell(
+            export_styles, "target=folder", f"target.root={root}", f"to={tmp_path / 'styled'}", *STYLES
+        )
         assert code == 0, error
     finally:
         for path in folders:
@@ -143,9 +127,9 @@ def test_names_of_cameras_stand_beside_their_numbers(tell, tmp_path):
         f"camera_{camera}/{camera}-{n}.jpg,{name}" for camera, name in ((0, "gate"), (15, "Hof 2")) for n in range(3)
     ]
     (root / "manifest.csv").write_text("\n".join(["path,camera", *lines]))
-    code, out, error = tell(check, f"target.root={root}")
+    code, out, error = tell(check, "target=folder", f"target.root={root}")
     assert code == 0 and "c1     c2" in out and "\ncameras: c1 is Hof 2, c2 is gate\n" in out, error
-    code, _, error = tell(export_styles, f"target.root={root}", f"to={tmp_path / 'styled'}", *STYLES)
+    code, _, error = tell(export_styles, "target=folder", f"target.root={root}", f"to={tmp_path / 'styled'}", *STYLES)
     assert code == 0, error
     about = json.loads((tmp_path / "styled" / "styles.json").read_text())
     assert about["cameras"] == [1, 2] and about["camera_names"] == {"1": "Hof 2", "2": "gate"}

@@ -3,7 +3,8 @@
 import csv
 import json
 import shutil
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
-from pipelines import cluster, command, evaluate, graph, models, options, stages
+from pipelines import cluster, evaluate, graph, models, options, stages
 from pipelines.files import load_weights
 from pipelines.store import Store
 from reid_da.datasets import synthetic
@@ -25,7 +26,7 @@ STEPS = ["methods=[baseline]", "pretrain.steps=2", "baseline.steps=2", "images.h
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    """The folder of a baseline that two steps have trained for duke; its work_dir is four above."""
+    """The folder of a baseline that two steps have trained for duke; its work_dir is three above."""
     work_dir = tmp_path_factory.mktemp("trained") / "work"
     given = ["source=market", "target=duke", "cluster=inline", f"work_dir={work_dir}", *WORLD, *STEPS]
     settings = options.compose(given)
@@ -36,19 +37,9 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def tell(monkeypatch, capsys, tmp_path):
-    """tell(*options): exit code, output and errors of evaluate.py in this process; work_dir is tmp_path/out unless told."""
-
-    def call(*given: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", f"work_dir={tmp_path / 'out'}", *WORLD, *given])
-        code = 0
-        try:
-            command.many_main(evaluate.story, "evaluate", {}, cluster="inline")
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return call
+def evaluated(tell) -> Callable:
+    """evaluated(*options): exit code, output and errors of evaluate.py on small drawn worlds."""
+    return partial(tell, evaluate, *WORLD)
 
 
 def rows(work_dir: Path) -> list[dict]:
@@ -62,9 +53,9 @@ def scored(work_dir: Path) -> dict[str, Path]:
     return {json.loads(path.read_text())["label"]: path.parent for path in found}
 
 
-def test_another_data_set_by_the_rules_that_are_given(trained, tell, tmp_path):
+def test_another_data_set_by_the_rules_that_are_given(trained, evaluated, tmp_path):
     out = tmp_path / "out"
-    code, told, errors = tell(
+    code, told, errors = evaluated(
         f"model={trained}", "target=msmt17", "rerank=true", "k1=5", "k2=2", "lambda_value=0", "single_shot=20"
     )
     assert code == 0, errors
@@ -98,7 +89,7 @@ def test_another_data_set_by_the_rules_that_are_given(trained, tell, tmp_path):
     assert sorted(len(found) for found in pictures) == [0, 1, 1], "ranked lists of features and of a re-ranking"
 
     times = {folder: folder.stat().st_mtime for folder in folders.values()}
-    code, told, _ = tell(f"model={trained}", "target=msmt17")
+    code, told, _ = evaluated(f"model={trained}", "target=msmt17")
     assert code == 0 and "re-ranked" not in told and {f: f.stat().st_mtime for f in times} == times, "computed again"
 
 
@@ -106,23 +97,23 @@ def _distances(features: list[np.ndarray]) -> np.ndarray:
     return ((features[0][:, None] - features[1]) ** 2).sum(2)
 
 
-def test_seeds_of_drawn_worlds_are_the_targets_own_and_changed_weights_are_another_model(trained, tell, tmp_path):
+def test_seeds_of_drawn_worlds_are_the_targets_own_and_changed_weights_are_another_model(trained, evaluated, tmp_path):
     model = tmp_path / "a = (copy)" / "baseline"
     shutil.copytree(trained, model)
     for given in ([], ["data.seed=1"]):
-        code, _, errors = tell(f"model={model / 'model.pt'}", "target=duke", *given)
+        code, _, errors = evaluated(f"model={model / 'model.pt'}", "target=duke", *given)
         assert code == 0, errors
     found = {row["data_seed"]: row for row in rows(tmp_path / "out")}
     assert sorted(found) == ["0", "1"] and found["0"]["mAP"] != found["1"]["mAP"]
     assert "evaluated=true" in found["0"]["variant"] and "trained_for=duke" in found["1"]["variant"]
     weights = load_weights(model / "model.pt")
     torch.save({name: 0.5 * value for name, value in weights.items()}, model / "model.pt")
-    code, told, _ = tell(f"model={model}", "target=duke")
+    code, told, _ = evaluated(f"model={model}", "target=duke")
     assert code == 0 and len(rows(tmp_path / "out")) == 3, "the scores of other weights"
 
 
 @pytest.mark.slow
-def test_a_registered_model_gives_the_scores_of_the_folder_it_was_made_from(trained, tell, tmp_path):
+def test_a_registered_model_gives_the_scores_of_the_folder_it_was_made_from(trained, evaluated, tmp_path):
     """By alias, version and run, also where the stage's folder is gone: its own preprocessing, and one image left of a batch."""
     work_dir = tmp_path / "out"
     shutil.copytree(trained.parents[2], work_dir)
@@ -137,7 +128,7 @@ def test_a_registered_model_gives_the_scores_of_the_folder_it_was_made_from(trai
     for model in ("models:/reid-market-to-duke@champion", "models:/reid-market-to-duke/1", run, "gone", str(trained)):
         if model == "gone":
             shutil.rmtree(work_dir / "cache" / "baseline")
-        code, _, errors = tell(f"model={run if model == 'gone' else model}", "target=duke", "force=[scores]")
+        code, _, errors = evaluated(f"model={run if model == 'gone' else model}", "target=duke", "force=[scores]")
         assert code == 0, errors
         found[model] = np.load(scored(work_dir)["baseline"] / "gallery_features.npy")
     for model, features in found.items():
@@ -145,7 +136,7 @@ def test_a_registered_model_gives_the_scores_of_the_folder_it_was_made_from(trai
     assert not (work_dir / "models").exists(), "copied though its files lie on this disk"
 
 
-def test_one_camera_is_judged_where_its_own_matches_count(trained, tell, tmp_path):
+def test_one_camera_is_judged_where_its_own_matches_count(trained, evaluated, tmp_path):
     root = tmp_path / "one camera"
     synthetic.draw("duke", str(tmp_path / "duke"), seed=0, train_persons=3, test_persons=6)
     (root / "all").mkdir(parents=True)
@@ -156,9 +147,9 @@ def test_one_camera_is_judged_where_its_own_matches_count(trained, tell, tmp_pat
             lines.append(f"all/{split}-{path.name},5,{int(path.name[:4])},{split}")
     (root / "manifest.csv").write_text("\n".join(lines) + "\n")
     given = [f"model={trained}", "target=folder", f"target.root={root}"]
-    code, _, errors = tell(*given)
+    code, _, errors = evaluated(*given)
     assert code == 2 and "count matches by the query's own camera too with same_camera=true" in errors, errors
-    code, told, errors = tell(*given, "same_camera=true")
+    code, told, errors = evaluated(*given, "same_camera=true")
     assert code == 0 and "synthetic->disk" in told and "same_camera=true" in rows(tmp_path / "out")[0]["variant"], (
         errors
     )
@@ -184,7 +175,7 @@ def test_one_camera_is_judged_where_its_own_matches_count(trained, tell, tmp_pat
         (["model={trained}", "target=folder"], "folder is not for evaluation: folder: no query and gallery"),
     ],
 )
-def test_what_cannot_be_evaluated_is_refused_in_a_line(trained, tell, tmp_path, given, told):
+def test_what_cannot_be_evaluated_is_refused_in_a_line(trained, evaluated, tmp_path, given, told):
     broken = {"trained": trained, "damaged": tmp_path / "damaged", "chance": tmp_path / "chance"}
     for kind in ("damaged", "chance"):
         shutil.copytree(trained, broken[kind])
@@ -193,12 +184,12 @@ def test_what_cannot_be_evaluated_is_refused_in_a_line(trained, tell, tmp_path, 
     stage = json.loads((trained / "stage.json").read_text()) | {"name": "chance"}
     (broken["chance"] / "stage.json").write_text(json.dumps(stage))
     given = [argument.format(**broken) for argument in given]
-    code, _, errors = tell("target=duke", *given)
+    code, _, errors = evaluated("target=duke", *given)
     assert code == 2 and told in errors and len(errors.strip().splitlines()) <= 3, errors
     assert not (tmp_path / "out" / "mlflow.db").exists() and not list(tmp_path.glob("out/cache/*"))
 
 
-def test_runs_and_models_that_are_not_there_are_named(trained, tell, tmp_path):
+def test_runs_and_models_that_are_not_there_are_named(trained, evaluated, tmp_path):
     store = Store(tmp_path / "out", None, "pipelines/run.py")
     run = store.run("0123", "market -> duke", {"stage": "pipeline"}, {})
     other = store.run("4567", "hhl", {"stage": "hhl", "method": "hhl", "mlflow.parentRunId": run}, {})
@@ -209,5 +200,5 @@ def test_runs_and_models_that_are_not_there_are_named(trained, tell, tmp_path):
         (other, "has logged no model"),
         ("0" * 32, f"model={'0' * 32}: "),
     ]:
-        code, _, errors = tell(f"model={model}", "target=duke")
+        code, _, errors = evaluated(f"model={model}", "target=duke")
         assert code == 2 and told in errors and len(errors.strip().splitlines()) <= 3, errors
