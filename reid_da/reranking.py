@@ -93,8 +93,15 @@ def _mutual(near: Tensor) -> Tensor:
 
 def _weights(features: Tensor, rows: Tensor, columns: Tensor, largest: Tensor) -> Tensor:
     """V at the pairs: exp(-original distance), divided by its sum over a row."""
-    pairs = zip(rows.split(ROWS), columns.split(ROWS), strict=True)
-    squared = torch.cat([(features[i] - features[j]).square_().sum(1) for i, j in pairs])
+    squared, (ours, theirs) = largest.new_empty(len(rows)), features.new_empty(2, ROWS, features.shape[1])
+    for start in range(
+        0, len(rows), ROWS
+    ):  # into the same memory: the C library may not find what was freed fit to be used again
+        part = slice(start, start + ROWS)
+        one, other = ours[: len(rows[part])], theirs[: len(rows[part])]
+        torch.index_select(features, 0, rows[part], out=one)
+        torch.index_select(features, 0, columns[part], out=other)
+        torch.sum(one.sub_(other).square_(), 1, out=squared[part])
     weights = torch.exp(-squared / largest[rows])
     return weights / torch.zeros_like(largest).index_add_(0, rows, weights)[rows]
 
