@@ -98,11 +98,11 @@ def bare_step(method, batch, precision):
                 x = method.encoder_shared_lower(pictures[domain])
                 c, p = method.encoder_common(x), private(x)
                 loss = method.decoder(c + p).mean()
-                return loss + method.classifier(pool(c)).mean() if domain == "source" else loss
+                return loss + method.classifier.logits(pool(c)).mean() if domain == "source" else loss
 
             backward(both)
     else:
-        backward(lambda: method.classifier(method.hidden(pictures["source"])).mean())
+        backward(lambda: method.classifier.logits(method.hidden(pictures["source"])).mean())
         if isinstance(method, HHL):
             names = [name for name in ("triplet", "target") if name in pictures]  # n_t 0 has no target
             backward(lambda: torch.cat([method.triplet(method.hidden(pictures[name])) for name in names]).mean())

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import torch
 
-from pipelines import build, ready, training
+from pipelines import build, identity, ready, training
 from pipelines.measuring import RATIOS
 from reid_da.learner import PRECISIONS
 from reid_da.sampling import share
@@ -77,6 +77,7 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         if not 0 <= block.get("random_erasing", 0) <= 1:
             raise ValueError(f"{method}.random_erasing is {block['random_erasing']}; expected a probability, 0 to 1")
         check_length(method, block)
+        identity.check_batch(settings, method)
         _check_networks(method, settings)
         sizes |= {f"{method}.{name}": block[name] for name in ("batch", "n_t", "target_batch") if name in block}
         if "persons" in block:
@@ -93,7 +94,7 @@ def _check_networks(method: str, settings: dict) -> None:
     while start := settings[chain[-1]]["start"]:
         chain.append(start)
     given = {
-        "chain": [settings[name] for name in chain],
+        "chain": [{"method": settings[name], "identity_loss": identity.blocks(settings, name)} for name in chain],
         "backbone": settings["backbone"],
         "images": settings["images"],
     }
@@ -110,8 +111,8 @@ def _build_chain(text: str) -> None:
     backbone = {key: value for key, value in (given["backbone"] | {"weights": None}).items() if key in known}
     start = None
     with torch.device("meta"):  # no memory, no numbers
-        for block in reversed(given["chain"]):
-            made = training.new_method({"backbone": backbone, "method": block}, 2).eval()
+        for one in reversed(given["chain"]):
+            made = training.new_method({"backbone": backbone} | one, 2).eval()
             made.embed(torch.zeros(2, 3, given["images"]["height"], given["images"]["width"]))
             if start:
                 made.start_from(start.state_dict())

@@ -59,11 +59,13 @@ def main(story: Callable[[dict], None]) -> None:
     from omegaconf import DictConfig, OmegaConf
 
     arguments = list(map(options.long_name, sys.argv[1:]))
-    if slip := next((argument for argument in arguments if argument.startswith("method=")), None):
-        fail(f"unknown option 'method'; did you mean methods=[{slip.removeprefix('method=').strip('[]')}]?")
+    for group, meant in (("method", "methods=[{}]"), ("loss", "identity_loss={}")):
+        if slip := next((argument for argument in arguments if argument.startswith(f"{group}=")), None):
+            value = slip.partition("=")[2].strip("[]")
+            fail(f"unknown option '{group}'; did you mean {meant.format(value)}?")
     if helped := {"--help", "-h"} & set(arguments):  # Hydra's help composes, and two groups have no default
         arguments = [*helped, "source=market", "target=duke", *(a for a in arguments if a not in helped)]
-    sys.argv[1:] = [*arguments, f"method=[{','.join(options.method_names())}]"]
+    sys.argv[1:] = [*arguments, *options.all_blocks()]
     found = []
 
     @hydra.main(version_base="1.3", config_path=str(options.CONF), config_name="config")

@@ -15,7 +15,7 @@ A stage is made from its inputs and settings alone, which its hash takes in.
 
 from pathlib import Path
 
-from pipelines import allowed, checks, ready, training
+from pipelines import allowed, checks, identity, ready, training
 from pipelines.cache import Stage
 from pipelines.data_stage import data_stage, origin
 from pipelines.young import without_off
@@ -196,6 +196,8 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
     if "clusters" in training.needs(block) and "trained" not in inputs:
         inputs["clusters"] = _method_stage("baseline", _plain_baseline(settings), data)
     values = {"method": own, "backbone": backbone, "seed": settings["seed"]}
+    if losses := identity.blocks(settings, name):
+        values["identity_loss"] = losses
     if "optimiser" in own and settings["precision"] != "float32":
         values["precision"] = settings["precision"]
     if settings["same_camera"] and name != "pretrain":

@@ -38,7 +38,7 @@ def look(store: ImageStore, rows: np.ndarray, styles: np.ndarray, classifier, ju
         some = rows[start : start + size]
         variants = np.concatenate([store.images[some][:, None], styles[some]], axis=1)
         inputs = normalise(torch.from_numpy(variants).flatten(0, 1).to(distributed.device()))
-        answers = classifier.classifier(classifier.hidden(inputs)).argmax(dim=1)
+        answers = classifier.classifier.logits(classifier.hidden(inputs)).argmax(dim=1)
         both = (x.cpu().unflatten(0, variants.shape[:2]).numpy() for x in (answers, judge.embed(inputs).float()))
         parts.append((*both, style_measures.colour_moments(variants)))
     return Seen(*(np.concatenate(one) for one in zip(*parts, strict=True)))

@@ -4,6 +4,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+from pipelines import identity
 from pipelines.cache import Stage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -13,10 +14,13 @@ def params(stage: Stage) -> dict[str, object]:
     """A stage's options under the names that they have on the command line."""
     values = stage.settings
     if "method" in values:
+        losses = values.get("identity_loss", {})
         return {
             "seed": values["seed"],
             **flat(values["method"], f"{stage.name}."),
             **flat(values["backbone"], "backbone."),
+            **({"identity_loss": "+".join(losses) or "softmax"} if identity.takes(values["method"]) else {}),
+            **flat(losses, ""),
         }
     if stage.name == "data":
         draw = values.get("draw", {})

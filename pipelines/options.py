@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from pipelines import identity
 from pipelines.idle import at_rest
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -34,7 +35,7 @@ SHORT = {"beta": "hhl.beta", "n_t": "hhl.n_t"}
 def compose(arguments: list[str]) -> dict:
     """The settings that a command line of `arguments` gives, as plain values."""
     arguments = [long_name(argument) for argument in arguments]
-    return plain(composed("config", [f"method=[{','.join(method_names())}]", *arguments]))
+    return plain(composed("config", [*all_blocks(), *arguments]))
 
 
 def quoted(argument: str) -> str:
@@ -121,6 +122,7 @@ def check(settings: dict, recipe: dict) -> None:
             continue
         if problem := _wrong_type(value, usual):
             raise ValueError(f"{name} is {value!r}; expected {problem}")
+    identity.chosen(settings)
     methods = method_names()
     for key, known in (
         ("methods", methods),
@@ -181,6 +183,9 @@ def variants(settings: dict, recipe: dict) -> dict[str, str]:
         changes = [change for change in changes if not change.startswith(NO_VARIANT)]
         if settings["precision"] != recipe["precision"] and "optimiser" in settings[method]:
             changes.append(f"precision={settings['precision']}")
+        if losses := identity.blocks(settings, method):
+            changes.append(f"identity_loss={settings['identity_loss']}")
+            changes += [change for name in losses for change in _changes(name, settings[name], recipe[name])]
         if settings["same_camera"]:
             changes.append("same_camera=true")
         result[method] = " ".join(changes) or "default"
@@ -201,7 +206,7 @@ def _recipe_settings(settings: dict) -> dict:
 @cache
 def _recipe(recipe: str, source: str, target: str) -> dict:
     chosen = [f"recipe={recipe}", f"source={source}", f"target={target}"]
-    return composed("config", [f"method=[{','.join(method_names())}]", *chosen])
+    return composed("config", [*all_blocks(), *chosen])
 
 
 def _changes(name: str, block, recipe) -> Iterator[str]:
@@ -215,6 +220,12 @@ def _changes(name: str, block, recipe) -> Iterator[str]:
 def method_names() -> list[str]:
     """Every method that has a block in conf/method/."""
     return sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+
+
+def all_blocks() -> list[str]:
+    """What makes Hydra put every method and every identity loss among the settings, chosen or not."""
+    losses = sorted(path.stem for path in (CONF / "loss").glob("*.yaml"))
+    return [f"method=[{','.join(method_names())}]", f"loss=[{','.join(losses)}]"]
 
 
 def long_name(argument: str) -> str:

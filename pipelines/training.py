@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines import cache, evaluating
+from pipelines import cache, evaluating, identity
 from pipelines.build import build, resolve
 from pipelines.files import load_weights, reporter, save_array, save_weights
 from pipelines.near import nearby
@@ -150,7 +150,8 @@ TRAINING = ("steps", "epochs", "start", "optimiser", "schedule", "labels", "bn",
 def new_method(settings: dict, num_persons: int):
     """The method of a stage's settings on its backbone, with their initial weights, for that many persons."""
     backbone = build({k: v for k, v in settings["backbone"].items() if k != "weights_file"})
-    return build({k: v for k, v in settings["method"].items() if k not in TRAINING}, backbone, num_persons=num_persons)
+    block = {k: v for k, v in settings["method"].items() if k not in TRAINING}
+    return build(block, backbone, num_persons=num_persons, **identity.keywords(settings.get("identity_loss", {})))
 
 
 def trained_method(folder: Path):

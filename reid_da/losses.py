@@ -14,14 +14,20 @@ from reid_da.distances import MIN_SQUARED, at_least_float32, squared_euclidean
 
 
 def batch_hard_triplet(
-    embeddings: Tensor, labels: Tensor, margin: float = 0.3, *, soft: bool = False, anchors: Tensor | None = None
+    embeddings: Tensor,
+    labels: Tensor,
+    margin: float = 0.3,
+    *,
+    soft: bool = False,
+    squared: bool = False,
+    anchors: Tensor | None = None,
 ) -> Tensor:
     """Triplet loss on the hardest positive and negative of each anchor (HHL's L_T, L_C, L_D and L_CD).
 
     L = mean over anchors a of max(0, margin + max_{p: y_p = y_a} d(a, p) - min_{n: y_n != y_a} d(a, n)), where d is the
     Euclidean distance, not squared; soft=True replaces the hinge by log(1 + exp(d_ap - d_an)), without margin (Hermans
-    et al. 2017). The positives include the anchor itself, so an anchor alone with its label has d_ap = 1e-6 (the floor
-    under the root) and a finite gradient.
+    et al. 2017), and squared=True every d by d^2 (Schroff et al., FaceNet, CVPR 2015). The positives include the anchor
+    itself, so an anchor alone with its label has d_ap = 1e-6 (the floor under the root) and a finite gradient.
 
     Args: embeddings (N, D) float, not normalised; labels (N,) integers; margin in units of the distance; anchors (N,)
     bool, the rows that count as anchors (all by default): rows left out still serve as positives and negatives.
@@ -45,10 +51,11 @@ def batch_hard_triplet(
             "batch-hard triplets need an anchor, and two labels in a batch"
         )
     with torch.no_grad():
-        squared = squared_euclidean(embeddings, embeddings)
-        positives = squared.masked_fill(different, -1).argmax(1)
-        negatives = squared.masked_fill(~different, torch.inf).argmin(1)
-    gap = _row_distances(embeddings, embeddings[positives]) - _row_distances(embeddings, embeddings[negatives])
+        distances = squared_euclidean(embeddings, embeddings)
+        positives = distances.masked_fill(different, -1).argmax(1)
+        negatives = distances.masked_fill(~different, torch.inf).argmin(1)
+    far, near = ((embeddings - embeddings[mined]).square().sum(1) for mined in (positives, negatives))
+    gap = far - near if squared else _root(far) - _root(near)
     losses = (F.softplus(gap) if soft else F.relu(gap + margin)).masked_fill(lonely, torch.nan)
     return losses.where(anchors, 0).sum() / anchors.sum()
 
@@ -172,5 +179,5 @@ def _embeddings(embeddings: Tensor, labels: Tensor) -> Tensor:
     return at_least_float32(embeddings)
 
 
-def _row_distances(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).square().sum(1).clamp(min=MIN_SQUARED).sqrt()
+def _root(squared: Tensor) -> Tensor:
+    return squared.clamp(min=MIN_SQUARED).sqrt()

@@ -22,6 +22,7 @@ ORDER = [
         "drawing",
         "datasets",
         "images",
+        "identity_losses",
         "decoding",
         "inspection",
     },
@@ -33,6 +34,7 @@ ORDER = [
 PLAIN = {
     *(
         "graph",
+        "identity",
         "young",
         "idle",
         "allowed",

@@ -13,6 +13,20 @@ from reid_da.batches import method_batches
 from reid_da.datasets import synthetic
 from reid_da.datasets.dukemtmc import dukemtmc
 from reid_da.datasets.market1501 import market1501
+from reid_da.identity_losses.a_softmax import ASoftmax
+from reid_da.identity_losses.arcface import ArcFace
+from reid_da.identity_losses.center import Center
+from reid_da.identity_losses.circle import Circle
+from reid_da.identity_losses.contrastive import Contrastive
+from reid_da.identity_losses.cosface import CosFace
+from reid_da.identity_losses.curricularface import CurricularFace
+from reid_da.identity_losses.l_softmax import LSoftmax
+from reid_da.identity_losses.magface import MagFace
+from reid_da.identity_losses.mv_softmax import MVSoftmax
+from reid_da.identity_losses.normface import NormFace
+from reid_da.identity_losses.softmax import Softmax
+from reid_da.identity_losses.triplet import Triplet
+from reid_da.identity_losses.vpl import VPL
 from reid_da.images import ImageStore
 from reid_da.learner import Learner, adam
 from reid_da.methods.arn import ARN
@@ -29,6 +43,32 @@ HHL_SIZES = {
     "triplet_std": 0.1,
 }
 ARN_SIZES = {"persons": 4, "images_per_person": 2, "target_batch": 8}
+ANNEAL = {"lambda_start": 2.0, "lambda_min": 0.5, "lambda_decay": 1.0}
+LOSSES = {  # as conf/loss/ names them: a maker of the loss, or of what is added to softmax
+    "softmax": Softmax,
+    "normface": partial(NormFace, scale=8.0, learn_scale=True),
+    "l_softmax": partial(LSoftmax, margin=2, **ANNEAL),
+    "a_softmax": partial(ASoftmax, margin=4, **ANNEAL),
+    "cosface": partial(CosFace, scale=8.0, margin=0.2),
+    "arcface": partial(ArcFace, scale=8.0, margin=0.3),
+    "mv_softmax": partial(MVSoftmax, scale=8.0, margin=0.2),
+    "curricularface": partial(CurricularFace, scale=8.0, margin=0.3, momentum=0.5),
+    "circle": partial(Circle, scale=8.0),
+    "magface": partial(MagFace, scale=8.0, norm_min=1.0, norm_max=20.0, lambda_g=1.0),
+    "vpl": partial(VPL, scale=8.0, margin=0.2, lambda_value=0.3, delta=2, warm_up=1),
+    "center": partial(Center, weight=0.01),
+    "contrastive": partial(Contrastive, weight=0.5, images_per_person=2),
+    "triplet": partial(Triplet, images_per_person=2),
+    "soft_triplet": partial(Triplet, squared=False, soft=True, normalised=False, images_per_person=2),
+}
+ADDED = ("center", "contrastive", "triplet", "soft_triplet")
+
+
+def losses(*names: str) -> dict:
+    """The keywords that give a method these losses."""
+    return {"added" if name in ADDED else "identity_loss": LOSSES[name] for name in names}
+
+
 METHODS = {
     "baseline": (Baseline, {"embedding": 16, "batch": 8}),
     "hhl": (HHL, HHL_SIZES | {"n_t": 2, "freeze_embedding": False}),
@@ -50,6 +90,9 @@ METHODS = {
     "arn_fcn": (ARN, ARN_SIZES | {"encoder": "fcn", "map_size": (4, 2), "fcn_width": 16}),
     "arn_image": (ARN, ARN_SIZES | {"decoder": "image"}),
     "arn_mmd": (ARN, ARN_SIZES | {"weight_mmd": 0.5, "label_smoothing": 0.1, "bn_neck": True}),
+    **{name: (Baseline, {"embedding": 16, "batch": 8} | losses(name)) for name in LOSSES if name != "softmax"},
+    "hhl_vpl": (HHL, HHL_SIZES | {"n_t": 2, "freeze_embedding": False} | losses("vpl", "center")),
+    "curricularface_arn": (ARN, ARN_SIZES | {"bn_neck": True} | losses("curricularface", "triplet")),
 }
 
 

@@ -12,7 +12,7 @@ released code has beside the paper: a decoder to the image, and an MMD term betw
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -23,11 +23,12 @@ from reid_da import distributed
 from reid_da.augment import signed
 from reid_da.backbones import Backbone, pool
 from reid_da.coders import FCNDecoder, FCNEncoder, FeatureDecoder, ImageDecoder
-from reid_da.distances import at_least_float32
+from reid_da.identity_losses.softmax import Softmax
 from reid_da.images import ImageStore
 from reid_da.losses import contrastive, difference, difference_weight, image_reconstruction, mmd, reconstruction
 from reid_da.methods.arn_options import check
 from reid_da.methods.baseline import dropout, neck
+from reid_da.methods.identity import identity_terms, new_losses
 from reid_da.sampling import PK, Draw, Shuffled
 
 
@@ -48,6 +49,8 @@ class ARN(nn.Module):
         weight_mmd: of the MMD between the domains' pooled c; 0 leaves it out.
         label_smoothing: of L_class. bn_neck: a BatchNorm without bias between the pooled c and the classifier; L_ctrs sees
             what comes before it, and what comes after is used at test time (Luo et al. 2019, "Bag of Tricks").
+        identity_loss, added: makers of L_class and of a term added to it (identity_losses): maker(features, persons). Their
+            features are what the classifier sees, without dropout where the loss asks for the embedding.
     """
 
     def __init__(
@@ -74,6 +77,8 @@ class ARN(nn.Module):
         decoder: str = "feature",
         label_smoothing: float = 0.0,
         bn_neck: bool = False,
+        identity_loss: Callable[..., nn.Module] = Softmax,
+        added: Callable[..., nn.Module] | None = None,
     ):
         super().__init__()
         check(**locals())  # which passes over names that are no options
@@ -88,17 +93,16 @@ class ARN(nn.Module):
             self.decoder = ImageDecoder(size, backbone.total_stride)
         else:
             self.decoder = FCNDecoder(*fcn) if fcn else FeatureDecoder(size, backbone.lower_features, backbone.stride)
-        self.classifier = nn.Linear(size, num_persons)  # C_S
-        nn.init.normal_(self.classifier.weight, std=0.001)
-        nn.init.zeros_(self.classifier.bias)
+        self.classifier, self.added = new_losses(identity_loss, added, size, num_persons, label_smoothing)  # C_S
         self.neck = neck(size) if bn_neck else nn.Identity()
         self.encoder_shared_lower.requires_grad_(not freeze_shared)
         self.classifier.requires_grad_(identity_terms)
         self.persons, self.images_per_person, self.target_batch = persons, images_per_person, target_batch
-        self.margin, self.dropout, self.label_smoothing = margin, dropout, label_smoothing
+        self.margin, self.dropout = margin, dropout
         self.target_terms, self.identity_terms = target_terms, identity_terms
         self.private, self.freeze_shared = private, freeze_shared
         self.weights = {"loss/ctrs": weight_ctrs} | ({"loss/mmd": weight_mmd} if weight_mmd else {})
+        self.weights |= {"loss/added": self.added.weight} if self.added else {}
         for domain, rows in (("source", persons * images_per_person), ("target", target_batch)):
             self.weights[f"loss/rec_{domain}"] = weight_rec
             self.weights[f"loss/diff_{domain}"] = difference_weight(weight_diff, rows, size)
@@ -178,13 +182,15 @@ class ARN(nn.Module):
         return shared, terms
 
     def _identity_terms(self, rows: torch.Tensor, batch: dict) -> dict[str, torch.Tensor]:
-        labels = batch["source"]["labels"]
-        logits = self.classifier(dropout(self.neck(rows), self.dropout, batch["draw"], "source/dropout"))
-        logits = at_least_float32(logits)
-        return {
-            "loss/class": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing),
-            "loss/ctrs": contrastive(distributed.gather(rows), distributed.gather(labels), self.margin),
-        }
+        labels, features = batch["source"]["labels"], self.neck(rows)
+        terms = identity_terms(
+            self,
+            "loss/class",
+            features,
+            lambda: dropout(features, self.dropout, batch["draw"], "source/dropout"),
+            labels,
+        )
+        return terms | {"loss/ctrs": contrastive(distributed.gather(rows), distributed.gather(labels), self.margin)}
 
     def parts(self, batch: dict) -> Iterator[dict[str, torch.Tensor]]:
         """The source's terms, then the target's: they share no graph, unless the MMD between the domains ties them."""

@@ -5,16 +5,18 @@
 Also the stage `pretrain` of the quick recipe, and the network that HHL goes on from.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from reid_da.backbones import Backbone, pool
-from reid_da.distances import at_least_float32
+from reid_da.identity_losses.softmax import Softmax
 from reid_da.images import ImageStore
-from reid_da.sampling import Draw, Shuffled
+from reid_da.methods.identity import identity_terms, new_losses, take_over
+from reid_da.sampling import PK, Draw, Shuffled
 from reid_da.transfer import to_device
 
 
@@ -47,11 +49,10 @@ class Baseline(nn.Module):
         backbone: the trunk. num_persons: source identities.
         embedding: width of the FC layer (1024). batch: global batch of the cross-entropy. dropout: probability.
         label_smoothing: e in [0, 1); the cross-entropy's target is (1 - e) one-hot + e / num_persons (Szegedy et al. 2016).
+        identity_loss, added: makers of the loss and of a term added to it (identity_losses): maker(features, persons).
         bn_neck: pooled features pass a BatchNorm without shift before the embedding, and at test time (Luo et al. 2019, who have
             no embedding layer after it).
     """
-
-    weights: dict[str, float] = {}
 
     def __init__(
         self,
@@ -63,19 +64,20 @@ class Baseline(nn.Module):
         dropout: float = 0.5,
         label_smoothing: float = 0.0,
         bn_neck: bool = False,
+        identity_loss: Callable[..., nn.Module] = Softmax,
+        added: Callable[..., nn.Module] | None = None,
     ):
         super().__init__()
         check_shares(label_smoothing=label_smoothing, dropout=dropout)
-        self.backbone, self.batch, self.dropout, self.label_smoothing = backbone, batch, dropout, label_smoothing
+        self.backbone, self.batch, self.dropout = backbone, batch, dropout
         self.neck = neck(backbone.num_features) if bn_neck else nn.Identity()
         self.embedding = nn.Sequential(
             nn.Linear(backbone.num_features, embedding), nn.BatchNorm1d(embedding), nn.ReLU()
         )
         nn.init.kaiming_normal_(self.embedding[0].weight, mode="fan_out")
         nn.init.zeros_(self.embedding[0].bias)
-        self.classifier = nn.Linear(embedding, num_persons)
-        nn.init.normal_(self.classifier.weight, std=0.001)
-        nn.init.zeros_(self.classifier.bias)
+        self.classifier, self.added = new_losses(identity_loss, added, embedding, num_persons, label_smoothing)
+        self.weights = {"loss/added": self.added.weight} if self.added else {}
 
     @staticmethod
     def inputs(label_smoothing: float = 0.0, dropout: float = 0.5, **options) -> tuple[str, ...]:
@@ -85,7 +87,11 @@ class Baseline(nn.Module):
 
     def streams(self, source: ImageStore, seed: int) -> dict[str, tuple]:
         """Stream name -> (store, index stream)."""
-        return {"source": (source, Shuffled(len(source), self.batch, seed=seed, name="source"))}
+        if self.added and (each := self.added.images_per_person):
+            stream = PK(source.labels, self.batch // each, each, seed=seed, name="source")
+        else:
+            stream = Shuffled(len(source), self.batch, seed=seed, name="source")
+        return {"source": (source, stream)}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """base: the pre-trained trunk; new: what starts from random weights."""
@@ -95,8 +101,8 @@ class Baseline(nn.Module):
         }
 
     def start_from(self, baseline: dict[str, torch.Tensor]) -> None:
-        """Take over a trained baseline's weights. Raises ValueError when they are of other sizes."""
-        own = self.state_dict()
+        """Take over a trained baseline's weights, its classifier's where both have one loss. Raises ValueError for other sizes."""
+        own, baseline = self.state_dict(), take_over(self, baseline)
         for name, weights in baseline.items():
             if name in own and own[name].shape != weights.shape:
                 found = f"{name} is {tuple(own[name].shape)}, in the baseline it starts from {tuple(weights.shape)}"
@@ -106,7 +112,7 @@ class Baseline(nn.Module):
             raise ValueError(
                 "the baseline it starts from has a bn_neck and this model has none: give both the same bn_neck"
             )
-        shared = ("backbone.", "embedding.", "classifier.")  # what a subclass adds stays as it is
+        shared = ("backbone.", "embedding.")  # what a subclass adds stays as it is
         assert not unexpected and not any(name.startswith(shared) for name in missing), (missing, unexpected)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
@@ -117,16 +123,18 @@ class Baseline(nn.Module):
         """(B, 3, H, W) -> (B, embedding) after FC, BN, ReLU and before dropout."""
         return self.embedding(self.neck(pool(self.backbone(images))))
 
-    def identity_loss(self, batch: dict) -> torch.Tensor:
-        """L_S: mean cross-entropy of the source stream's identities; a mean over samples, so local to a rank."""
-        source = batch["source"]
-        hidden = dropout(self.hidden(source["images"]), self.dropout, batch["draw"], "source/dropout")
-        logits = at_least_float32(self.classifier(hidden))
-        return F.cross_entropy(logits, source["labels"], label_smoothing=self.label_smoothing)
+    def identity_terms(self, batch: dict) -> dict[str, torch.Tensor]:
+        """L_S of the source stream's identities, and what is added to it."""
+        linear, norm, relu = self.embedding
+        embedding = norm(linear(self.neck(pool(self.backbone(batch["source"]["images"])))))
+        hidden = partial(dropout, p=self.dropout, draw=batch["draw"], purpose="source/dropout")
+        return identity_terms(
+            self, "loss/source", embedding, lambda: hidden(relu(embedding)), batch["source"]["labels"]
+        )
 
     def parts(self, batch: dict) -> Iterator[dict[str, torch.Tensor]]:
         """The batch's terms in groups that share no graph: each can go backward before the next one is computed."""
-        yield {"loss/source": self.identity_loss(batch)}
+        yield self.identity_terms(batch)
 
     def forward(self, batch: dict) -> dict[str, torch.Tensor]:
         """All terms of the batch."""

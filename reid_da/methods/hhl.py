@@ -75,11 +75,11 @@ class HHL(Baseline):
         super().__init__(backbone, num_persons=num_persons, **baseline)
         sizes = {"persons": persons, "images_per_person": images_per_person}
         self.inputs(n_t=n_t, beta=beta, styles=styles, losses=losses, sampling=sampling, margin=margin, **sizes)
-        self.weights = {"loss/triplet": beta}
+        self.weights |= {"loss/triplet": beta}
         self.losses, self.sampling, self.soft_margin = losses, sampling, soft_margin
         self.n_t = 0 if losses == "L_T" else n_t
         self.margin, self.persons, self.images_per_person = margin, persons, images_per_person
-        self.triplet = nn.Linear(self.classifier.in_features, triplet_features)
+        self.triplet = nn.Linear(self.embedding[0].out_features, triplet_features)
         nn.init.normal_(self.triplet.weight, std=triplet_std)
         nn.init.zeros_(self.triplet.bias)
         for parameter in (*self.embedding.parameters(), *self.triplet.parameters()):
@@ -180,7 +180,7 @@ class HHL(Baseline):
 
         The cross-entropy's graph is complete, and may go, before the two passes of the triplet loss, which share one.
         """
-        yield {"loss/source": self.identity_loss(batch)}
+        yield self.identity_terms(batch)
         names = [name for name in ("triplet", "target") if name in batch]
         z = torch.cat([self.triplet(self.hidden(batch[name]["images"])) for name in names])
         labels = torch.cat([batch[name]["labels"] for name in names])

@@ -1,0 +1,126 @@
+"""What the losses of normalised features and class weights share: cosines, scale, margins without acos."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reid_da.distances import MIN_SQUARED, at_least_float32
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Rows (N, D) over their L2 norms, at least float32; a row below 1e-6 is divided by that, so that its gradient is finite."""
+    return F.normalize(at_least_float32(rows), eps=MIN_SQUARED**0.5)
+
+
+def of_class(values: Tensor, labels: Tensor) -> Tensor:
+    """values[i, labels[i]]: (B, C), (B,) -> (B, 1)."""
+    return values.gather(1, labels[:, None])
+
+
+def cosine_margin(cosine: Tensor, margin: float) -> Tensor:
+    """cos(theta) - m (CosFace, Wang et al. 2018, eq. 4)."""
+    return cosine - margin
+
+
+def angular_margin(cosine: Tensor, margin: float | Tensor) -> Tensor:
+    """cos(theta + m) (ArcFace, Deng et al. 2019, eq. 3), falling in theta on all of [0, pi].
+
+    cos(theta) cos(m) - sin(theta) sin(m) with sin = sqrt(max(1 - cos^2, 1e-12)): acos has an infinite slope at +-1. Beyond
+    theta = pi - m, where cos(theta + m) would rise again, cos(theta) - m sin(m), as in the authors' code.
+    """
+    margin = torch.as_tensor(margin, dtype=cosine.dtype, device=cosine.device)
+    sine = (1 - cosine.square()).clamp(min=MIN_SQUARED).sqrt()
+    turned = cosine * margin.cos() - sine * margin.sin()
+    return torch.where(cosine > -margin.cos(), turned, cosine - margin * margin.sin())
+
+
+def multiplied(cosine: Tensor, times: int) -> Tensor:
+    """psi(theta) = (-1)^k cos(m theta) - 2k for theta in [k pi/m, (k+1) pi/m] (L-Softmax, Liu et al. 2016, eq. 6).
+
+    It falls from 1 at theta = 0 to 1 - 2m at pi. cos(m theta) is the Chebyshev polynomial of cos(theta), and k counts the
+    borders cos(i pi/m) that cos(theta) lies below: no acos.
+    """
+    last, now = torch.ones_like(cosine), cosine
+    for _ in range(times - 1):
+        last, now = now, 2 * cosine * now - last
+    k = sum((cosine < math.cos(i * math.pi / times)).to(cosine.dtype) for i in range(1, times))
+    k = torch.as_tensor(k, dtype=cosine.dtype, device=cosine.device)
+    return (1 - 2 * (k % 2)) * now - 2 * k
+
+
+MARGINS = {"cosface": cosine_margin, "arcface": angular_margin}
+
+
+def check_form(name: str, form: str) -> None:
+    """Refuse a margin form that does not exist."""
+    if form not in MARGINS:
+        raise ValueError(f"{name}.form is {form}; expected one of {', '.join(MARGINS)}")
+
+
+def check_positive(name: str, **options: float) -> None:
+    """Refuse options that are not above 0."""
+    for option, value in options.items():
+        if not value > 0:
+            raise ValueError(f"{name}.{option} is {value}; expected a positive number")
+
+
+def check_not_negative(name: str, **options: float) -> None:
+    """Refuse options below 0."""
+    for option, value in options.items():
+        if not value >= 0:
+            raise ValueError(f"{name}.{option} is {value}; expected at least 0")
+
+
+class CosineLoss(nn.Module):
+    """Mean of -log softmax_y of scale * f(cosines), with class weights of its own; f leaves cosines as they are here.
+
+    Args:
+        num_features: D. num_persons: C. scale: s > 0 in the place of the norms. label_smoothing: of the cross-entropy.
+    """
+
+    feature, gathered = "embedding", False
+
+    def __init__(self, num_features: int, num_persons: int, *, scale: float, label_smoothing: float = 0.0):
+        super().__init__()
+        check_positive(self.name(), scale=scale)
+        self.scale, self.label_smoothing = scale, label_smoothing
+        self.weight = nn.Parameter(torch.empty(num_persons, num_features))
+        nn.init.normal_(self.weight, std=num_features**-0.5)  # rows of about unit length
+
+    @classmethod
+    def name(cls) -> str:
+        """What its options stand under."""
+        return cls.__module__.rpartition(".")[2]
+
+    def prototypes(self) -> Tensor:
+        """(C, D) unit vectors that stand for the persons."""
+        return unit(self.weight)
+
+    def margined(self, cosines: Tensor, labels: Tensor, features: Tensor) -> Tensor:
+        """The (B, C) cosines with what the loss makes of them: f."""
+        return cosines
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """The loss of (B, D) features of the persons `labels` (B,)."""
+        with torch.autocast(features.device.type, enabled=False):
+            cosines = unit(features) @ self.prototypes().T
+        logits = self.scale * self.margined(cosines, labels, features)
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
+
+class MarginLoss(CosineLoss):
+    """A cosine loss whose true class has `form(cos, margin)` in the place of its cosine."""
+
+    form = staticmethod(cosine_margin)
+
+    def __init__(
+        self, num_features: int, num_persons: int, *, scale: float, margin: float, label_smoothing: float = 0.0
+    ):
+        super().__init__(num_features, num_persons, scale=scale, label_smoothing=label_smoothing)
+        check_not_negative(self.name(), margin=margin)
+        self.margin = margin
+
+    def margined(self, cosines: Tensor, labels: Tensor, features: Tensor) -> Tensor:
+        return cosines.scatter(1, labels[:, None], self.form(of_class(cosines, labels), self.margin))
