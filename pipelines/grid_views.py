@@ -13,7 +13,7 @@ PUBLISHED_METRICS = ("mAP", "rank1")
 def numbers(own: dict, cells: list[Cell]) -> dict[str, float]:
     """Metrics: means and deviations over the seeds, "market-duke/hhl/mAP" and the like, and ".../published_mAP"."""
     beside, found = published(own), {}
-    for metric in ("mAP", "rank1", *(["mAP_trapezoid"] if beside else [])):
+    for metric in (*_metrics(own), *(["mAP_trapezoid"] if beside else [])):
         for direction, rows in scores(cells, metric).items():
             for row, values in rows.items():
                 name = f"{direction}/{row}/{metric}"
@@ -44,24 +44,32 @@ def table(own: dict, cells: list[Cell]) -> str:
     directions = [direction for direction in own["directions"] if direction in pairwise]
     differing = _differences(own, {d: pairwise[d] for d in directions})
     width = max(map(len, [*labels(own).values(), *(label for label, _ in differing)])) + 2
-    head = " " * width + "".join(f"{_arrow(d):^32}" for d in directions)
+    wide = 16 * len(_metrics(own))
+    head = " " * width + "".join(f"{_arrow(d):^{wide}}" for d in directions)
     lines = [headline(own, cells)]
     for direction in directions if beside else ():
         lines += _beside(own, cells, direction, beside.get(direction, {}), width)
     lines += [head] if beside else [head, *_plain(own, cells, directions, width)]
     lines += ["mAP, differences paired by seed:"] if differing else []
-    lines += [f"{label:<{width}}" + "".join(f"{text:^32}" for text in texts) for label, texts in differing]
+    lines += [f"{label:<{width}}" + "".join(f"{text:^{wide}}" for text in texts) for label, texts in differing]
     for line, *texts in [*_shares(own, pairwise, directions), *_styles(cells, directions)]:
-        lines.append(f"{line:<{width}}" + "".join(f"{text:^32}" for text in texts) if texts else line)
+        lines.append(f"{line:<{width}}" + "".join(f"{text:^{wide}}" for text in texts) if texts else line)
     return "\n".join(lines)
+
+
+def _metrics(own: dict) -> list[str]:
+    return own["grid"].get("metrics", list(PUBLISHED_METRICS))
 
 
 def _plain(own: dict, cells: list[Cell], directions: list[str], width: int) -> list[str]:
     """All directions side by side."""
-    every, whole = {metric: scores(cells, metric) for metric in ("mAP", "rank1")}, len(own["seeds"])
-    lines = [" " * width + f"{'mAP':^16}{'rank-1':^16}" * len(directions)]
+    every, whole = {metric: scores(cells, metric) for metric in _metrics(own)}, len(own["seeds"])
+    lines = [
+        " " * width
+        + "".join(f"{metric.replace('/', ' ').replace('rank1', 'rank-1'):^16}" for metric in every) * len(directions)
+    ]
     for name, label in labels(own).items():
-        values = [list(every[metric][d].get(name, {}).values()) for d in directions for metric in ("mAP", "rank1")]
+        values = [list(every[metric][d].get(name, {}).values()) for d in directions for metric in every]
         lines.append(f"{label:<{width}}" + "".join(f"{_percent(v, whole):^16}" for v in values))
     return lines
 

@@ -2,6 +2,7 @@
 
 What is told of them stands in pipelines/grid_views.py. Knows no ray, no mlflow, no hydra.
 
+A row takes all seeds, or the first `num_seeds` of them; options of data.* among its own give it data of its own.
 A row may carry published figures, in percent: `published: {duke-market: {rank1: 44.6, mAP: 20.6}}`. They are the papers', of the
 real sets, and stand beside what was measured, never among it.
 """
@@ -51,19 +52,22 @@ def cells(own: dict, compose: Callable, changed: Callable, num_workers: int) -> 
     check(own)
     found, left_out = [], set()
     bases = {direction: compose(roles(direction)) for direction in own["directions"]}
-    for seed in own["seeds"]:
+    for place, seed in enumerate(own["seeds"]):
         seeds = {option: seed for option in own["vary"]}
         for direction, base in bases.items():
-            data = graph.data_stages(changed(base, seeds))
-            if why := allowed.not_judged(data["target"]):
-                raise ValueError(
-                    f"{direction}: {why['not_judged']}, and the grid is of scores on them; expected a target that has them"
-                )
+            known: dict[str, dict[str, Stage]] = {}
             for name, row in rows.items():
-                if row.get("drawn_only") and "draw" not in data["target"].settings:
+                if place >= row.get("num_seeds", len(own["seeds"])):
+                    continue
+                options = row.get("options", {}) | seeds
+                its = {option: value for option, value in options.items() if option.startswith("data.")}
+                data = known.get(str(its)) or graph.data_stages(changed(base, its))
+                known[str(its)] = data
+                _check_judged(direction, data["target"])
+                if (row.get("drawn_only") or its.keys() - seeds) and "draw" not in data["target"].settings:
                     left_out.add(name)
                     continue
-                settings = changed(base, {"methods": [row["method"]], **row.get("options", {}), **seeds})
+                settings = changed(base, {"methods": [row["method"]], **options})
                 found.append(Cell(name, direction, seed, settings, graph.plan(settings, num_workers, data)))
     if not found:
         raise ValueError(f"no row is left: {', '.join(left_out)} need drawn data; choose others with rows=[...]")
@@ -74,10 +78,17 @@ def cells(own: dict, compose: Callable, changed: Callable, num_workers: int) -> 
     return found, [name for name in rows if name in left_out]
 
 
+def _check_judged(direction: str, target: Stage) -> None:
+    if why := allowed.not_judged(target):
+        raise ValueError(
+            f"{direction}: {why['not_judged']}, and the grid is of scores on them; expected a target that has them"
+        )
+
+
 def _varies(cells: list[Cell], one: Cell) -> bool:
     """Whether the row's training is another one with another seed."""
     same = [cell for cell in cells if (cell.row, cell.direction) == (one.row, one.direction)]
-    return len({cell.stage.hash for cell in same}) == len(same)
+    return len({cell.stage.hash for cell in same}) == len(same) > 1
 
 
 def check(own: dict) -> None:
@@ -135,17 +146,18 @@ def statistics_of(values: list[float]) -> tuple[float, float]:
 
 
 def scores(cells: list[Cell], metric: str, repeated: bool = False) -> dict[str, dict[str, dict[int, float]]]:
-    """direction -> row -> seed -> the metric on the target, of finished cells.
+    """direction -> row -> seed -> the metric on the target, of finished cells; source/mAP is on the source.
 
     repeated: a row that another seed leaves the same training (gan.seed where no generator is used) stands there for every
     seed, as pairs need it; else once, since one training has no deviation.
     """
     found, seen = {}, set()
+    role, _, metric = metric.rpartition("/")
     for cell in cells:
         work_dir, key = Path(cell.settings["work_dir"]).absolute(), (cell.row, cell.direction, cell.stage.hash)
         if cell.stage.finished(work_dir) and (repeated or key not in seen):
             seen.add(key)
-            value = stages.result(cell.stage, cell.settings)["target"][metric]
+            value = stages.result(cell.stage, cell.settings)[role or "target"][metric]
             found.setdefault(cell.direction, {}).setdefault(cell.row, {})[cell.seed] = value
     return found
 
