@@ -30,10 +30,13 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
     values = {"reader": block["reader"], "images": settings["images"]} | {"skip_unreadable": data["skip_unreadable"]}
     root = data_root(settings, role)
     if root is None:
-        draw = {"world": block["world"], "seed": data["seed"], **data["world"]}
+        world = {
+            k: v for k, v in data["world"].items() if k != "long_tail" or v
+        }  # without one it is the world of before
+        draw = {"world": block["world"], "seed": data["seed"], **world}
         named = synthetic.can_redraw(block["world"]["world"])  # the files tell persons
         about = _about(settings, role) | _facts(named, named, (camera for _, camera in _drawn_files(settings, role)))
-        about |= {"notes": _as_target(about)} if role == "target" else {}
+        about["notes"] = _long_tail(block["name"], world) + (_as_target(about) if role == "target" else [])
         return Stage("data", f"data {block['name']}", values | {"draw": draw}, version=version, about=about)
     dataset = build(block["reader"], root)
     wrong = unmatched(dataset, data["skip_unmatched"])
@@ -52,6 +55,13 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
 def _facts(judged: bool, labelled: bool, cameras: Iterable[int]) -> dict:
     """What runs ask of a data set: has it query and gallery, is every training image's person told, how many cameras took them?"""
     return {"judged": judged, "labelled": labelled, "cameras": len(set(cameras))}
+
+
+def _long_tail(name: str, world: dict) -> list[str]:
+    share = world.get("long_tail", 0)
+    return [f"{name}: {100 * share:g} % of the training persons have two or three images (data.world.long_tail)"] * (
+        share > 0
+    )
 
 
 def _as_target(about: dict) -> list[str]:

@@ -109,6 +109,8 @@ def _fit(method, labelled: ImageStore, job: dict, report: Callable | None) -> bo
         wanted["clusters"] = _clusters(job, wanted["target"])
     images_per_step = block.get("batch") or block["persons"] * block["images_per_person"]
     steps = num_steps(block, len(labelled) // images_per_step)
+    if "steps" in needs(block):
+        wanted["steps"] = steps
     functions = partial(build, block["optimiser"]), partial(build, block["schedule"])
     learner = Learner(method, *functions, steps, precision=settings.get("precision", "float32"))
     how = _how(job)
@@ -172,7 +174,7 @@ def trained_method(folder: Path):
 
 
 def needs(block: dict) -> tuple[str, ...]:
-    """Inputs beside the source that the method's training takes with these options: of "target", "styles" and "clusters"."""
+    """What the method's training takes beside the source with these options: of "target", "styles", "clusters" and "steps"."""
     options = {k: v for k, v in block.items() if k != "_target_"}
     return resolve(block["_target_"]).inputs(**options)
 

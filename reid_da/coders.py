@@ -1,4 +1,4 @@
-"""ARN's encoders and decoders beside the trunk's own stages. They map features and know no losses. Called by methods/arn.py."""
+"""Encoders and decoders beside the trunk's own stages: ARN's and FTL's. They map features and know no losses. Called by methods."""
 
 from collections.abc import Callable
 
@@ -95,6 +95,39 @@ class ImageDecoder(nn.Sequential):
             for deconv in (up, *(nn.ConvTranspose2d(outer, outer, 3, 1, 1, bias=False) for _ in range(2))):
                 layers += _layer(deconv, nn.LeakyReLU(0.2))
         super().__init__(*layers[:-1], nn.Tanh())
+
+
+class VectorDecoder(nn.Sequential):
+    """FTL's Dec, from a pooled feature to the image in [-1, 1]: a linear layer to maps of the trunk's size, then ImageDecoder.
+
+    Args:
+        num_features: of the vector. width: channels of the first maps. map_size: their height and width, those of the trunk's
+            maps. stride: of the whole trunk, a power of 2.
+    """
+
+    def __init__(self, num_features: int, width: int, map_size: tuple[int, int], stride: int):
+        height, across = map_size
+        first = nn.Linear(num_features, width * height * across)
+        super().__init__(first, nn.Unflatten(1, (width, height, across)), ImageDecoder(width, stride))
+
+
+class FilterNetwork(nn.Sequential):
+    """FTL's R, from the rich feature to one of identity, of its size: linear, two transposed and two plain convolutions, linear.
+
+    The paper says which layers; decided here: maps of 2x1, 4x2, 8x4, 4x2, 2x1 with num_features / 2 channels at their ends, 512
+    at most, half of them and a quarter between; BatchNorm and LeakyReLU(0.2) after each convolution.
+    """
+
+    def __init__(self, num_features: int):
+        width = min(512, num_features // 2)
+        channels = (width, width // 2, width // 4, width // 2, width)
+        kinds = [nn.ConvTranspose2d] * 2 + [nn.Conv2d] * 2
+        layers = [
+            _layer(kind(inner, outer, 4, 2, 1, bias=False), nn.LeakyReLU(0.2))
+            for kind, inner, outer in zip(kinds, channels, channels[1:], strict=False)
+        ]
+        first, last = nn.Linear(num_features, 2 * width), nn.Linear(2 * width, num_features)
+        super().__init__(first, nn.Unflatten(1, (width, 2, 1)), *layers, nn.Flatten(), last)
 
 
 def _layer(convolution: nn.Module, activation: nn.Module) -> nn.Sequential:

@@ -106,3 +106,50 @@ class PK:
         if len(rows) >= self.images:
             return rows[torch.randperm(len(rows), generator=g)[: self.images].numpy()]
         return rows[torch.randint(len(rows), (self.images,), generator=g).numpy()]
+
+
+class Alternating:
+    """FTL's batches: the whole set up to `start`, then stage 1 and stage 2 by turns, of `period` steps each.
+
+    A step's kind is "whole" before `start`; in stage 1 "regular", "under", "transferred", by turns; in stage 2 "compact".
+    "under" takes rows of under-represented identities, "regular" and "transferred" take others, and each kind passes over
+    its rows in shuffled epochs, a batch that reaches beyond one going on in the next.
+
+    Args:
+        under: (N,) bool, the rows of under-represented identities; some, and not all. batch: global batch size.
+        start: first step of the first stage 1. period: at least 3, so that stage 1 has a step of each kind.
+        seed, name: what the permutation of each epoch is seeded by, beside kind and epoch.
+    """
+
+    STAGE_1 = ("regular", "under", "transferred")
+
+    def __init__(self, under: np.ndarray, batch: int, *, start: int, period: int, seed: int, name: str):
+        assert period >= len(self.STAGE_1) and 0 < under.sum() < len(under)
+        self.under, self.batch, self.start, self.period, self.key = under, batch, start, period, (seed, name)
+
+    def turn(self, step: int) -> tuple[str, int]:
+        """The step's kind, and how many steps over the same rows, in the same order, came before."""
+        if step < self.start:
+            return "whole", step
+        cycle, place = divmod(step - self.start, 2 * self.period)
+        if place >= self.period:
+            return "compact", self.start + cycle * self.period + place - self.period
+        third = place % 3
+        return self.STAGE_1[third], cycle * len(range(third, self.period, 3)) + place // 3
+
+    def opens(self, step: int) -> bool:
+        """Whether a stage 1 begins with this step."""
+        return step >= self.start and (step - self.start) % (2 * self.period) == 0
+
+    def indices(self, step: int) -> np.ndarray:
+        """(batch,) int64 rows of step `step` (0-based)."""
+        kind, number = self.turn(step)
+        kind = "whole" if kind == "compact" else kind
+        which = {"whole": np.ones_like(self.under), "under": self.under}
+        rows = np.flatnonzero(which.get(kind, ~self.under))
+        epochs, places = np.divmod(np.arange(number * self.batch, (number + 1) * self.batch), len(rows))
+        orders = {
+            epoch: torch.randperm(len(rows), generator=generator(*self.key, kind, epoch)).numpy()
+            for epoch in np.unique(epochs)
+        }
+        return rows[[orders[epoch][place] for epoch, place in zip(epochs, places, strict=True)]]

@@ -68,6 +68,7 @@ SMALL = {  # streams of a small batch: source labels below 751, a target image a
     "baseline": {"source": [0, 1, 2, 3]},
     "hhl": {"source": [0, 1, 2, 3], "triplet": [0, 0, 1, 1], "target": [751, 751, 752, 752]},
     "arn": {"source": [0, 0, 1, 1], "target": [0, 1, 2, 3]},
+    "ftl": {"source": [0, 1, 2, 3]},
 }
 
 

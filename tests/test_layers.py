@@ -19,6 +19,7 @@ ORDER = [
         "protocol",
         "backbones",
         "coders",
+        "feature_transfer",
         "drawing",
         "datasets",
         "images",

@@ -31,9 +31,11 @@ from reid_da.images import ImageStore
 from reid_da.learner import Learner, adam
 from reid_da.methods.arn import ARN
 from reid_da.methods.baseline import Baseline
+from reid_da.methods.ftl import FTL
 from reid_da.methods.hhl import HHL
 
 HEIGHT, WIDTH = 32, 16
+STEPS = 100  # of a training, which its schedule goes by
 HHL_SIZES = {
     "embedding": 16,
     "batch": 8,
@@ -43,6 +45,7 @@ HHL_SIZES = {
     "triplet_std": 0.1,
 }
 ARN_SIZES = {"persons": 4, "images_per_person": 2, "target_batch": 8}
+FTL_SIZES = {"batch": 8, "under": 9, "directions": 16, "period": 3, "map_size": (4, 2), "decoder_width": 16}
 ANNEAL = {"lambda_start": 2.0, "lambda_min": 0.5, "lambda_decay": 1.0}
 LOSSES = {  # as conf/loss/ names them: a maker of the loss, or of what is added to softmax
     "softmax": Softmax,
@@ -89,6 +92,7 @@ METHODS = {
     "arn_frozen": (ARN, ARN_SIZES | {"freeze_shared": True}),
     "arn_fcn": (ARN, ARN_SIZES | {"encoder": "fcn", "map_size": (4, 2), "fcn_width": 16}),
     "arn_image": (ARN, ARN_SIZES | {"decoder": "image"}),
+    "ftl": (FTL, FTL_SIZES | {"pretrain_share": 0.01}),  # of 100 steps the first, then three of stage 1
     "arn_mmd": (ARN, ARN_SIZES | {"weight_mmd": 0.5, "label_smoothing": 0.1, "bn_neck": True}),
     **{name: (Baseline, {"embedding": 16, "batch": 8} | losses(name)) for name in LOSSES if name != "softmax"},
     "hhl_vpl": (HHL, HHL_SIZES | {"n_t": 2, "freeze_embedding": False} | losses("vpl", "center")),
@@ -130,7 +134,7 @@ def build(name: str, world: World, seed: int = 0, **options):
 
 def batches(method, world: World, seed: int = 0, **options):
     clusters = np.arange(len(world.target)) % 5
-    wanted = {"target": world.target, "styles": world.styles, "clusters": clusters}
+    wanted = {"target": world.target, "styles": world.styles, "clusters": clusters, "steps": STEPS}
     streams = method.streams(world.source, seed, **{name: wanted[name] for name in method_inputs(method)})
     return method_batches(streams, seed=seed, **options)
 
@@ -142,7 +146,7 @@ def method_inputs(method) -> tuple[str, ...]:
 
 
 def learner(
-    method, optimiser=adam, schedule=lambda progress: 1 - progress, steps: int = 100, lr: float = 0.01, **options
+    method, optimiser=adam, schedule=lambda progress: 1 - progress, steps: int = STEPS, lr: float = 0.01, **options
 ):
     rates = dict.fromkeys(method.parameter_groups(), lr)
     return Learner(method, partial(optimiser, lr=rates, **options), schedule, steps)

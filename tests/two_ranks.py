@@ -101,6 +101,20 @@ def train(name, world, state=None):
     return found | {"third": snapshot(learner.state_dict())}
 
 
+def transfer(world):
+    """FTL's stage 1 from the first step on, a batch of each kind, and a step of stage 2: what was reported, and all states."""
+    method = distributed.global_batchnorm(tiny.build("ftl", world, pretrain_share=0.0)).double()
+    learner, batches = tiny.learner(method, sgd, lr=0.05), tiny.batches(method, world, augment=in_double)
+    found = {}
+    for step in range(4):
+        found[step] = {"reported": distributed.mean(learner.update(batches(step)))}
+        found[step] |= {
+            "gradients": {key: p.grad.clone() for key, p in method.named_parameters() if p.grad is not None}
+        }
+        found[step] |= {"state": snapshot(learner.state_dict())}
+    return found
+
+
 def in_double(images, sizes, draw):
     return random_area_crop(images, sizes, draw).double()
 
@@ -172,6 +186,7 @@ def compute(world):
         "batchnorm 4-d": batchnorm((8, 3, 4, 2)),
         "far from zero": far_from_zero(),
         "translate": translate(world),
+        "transfer": transfer(world),
         **{name: train(name, world) for name in tiny.METHODS},
     }
 

@@ -34,6 +34,7 @@ def draw(
     seed: int,
     train_persons: int = 300,
     test_persons: int = 100,
+    long_tail: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Writes a world under `root` as images of 64 x 128 (width x height), for its reader to read.
@@ -44,39 +45,41 @@ def draw(
     Args:
         world: one of `worlds.WORLDS`, such as "market" or "duke"; by default about 2,700 and 2,400 training images.
         root: a folder of the caller's, empty or left by a drawing cut short; it is whole when this returns.
+        long_tail: share of the training persons, [0, 1), of whom two or three images are left, by two cameras at least where
+            as many see them; all other images are those of the whole world, byte by byte.
         seed: equal seeds write equal bytes.
         progress: called with (images written, images in all) after each.
 
     Raises:
-        ValueError: no such world, or fewer than one person for training or test.
+        ValueError: no such world, fewer than one person for training or test, or a share out of its range.
     """
     look_up(world)
     if min(train_persons, test_persons) < 1:
         raise ValueError(f"train_persons={train_persons}, test_persons={test_persons}; expected at least 1 of each")
-    this, plan = WORLDS[world], _plan(world, seed, train_persons, test_persons)
+    this, plan = WORLDS[world], _plan(world, seed, train_persons, test_persons, long_tail)
     files = paths(this, plan)
     for folder in sorted({os.path.dirname(path) for path in files}):
         os.makedirs(os.path.join(root, folder), exist_ok=True)
-    for shot, path in zip(plan, files, strict=True):
+    for done, (shot, path) in enumerate(zip(plan, files, strict=True), start=1):
         image = Image.fromarray(_image(world, seed, shot.person, shot.number, shot.camera))
         image.save(os.path.join(root, path), **({"quality": QUALITY} if path.endswith(".jpg") else {}))
         if progress:
-            progress(shot.number, len(plan))
+            progress(done, len(plan))
     for name, text in (lists(plan, files) if this.lists else {}).items():
         with open(os.path.join(root, name), "w") as file:
             file.write(text)
 
 
 def training_files(
-    world: str, *, seed: int, train_persons: int = 300, test_persons: int = 100
+    world: str, *, seed: int, train_persons: int = 300, test_persons: int = 100, long_tail: float = 0.0
 ) -> list[tuple[str, int]]:
     """Path below the root and camera of every training image that `draw` would write, sorted. Draws nothing.
 
     Raises:
-        ValueError: no such world.
+        ValueError: no such world, or a long_tail out of its range.
     """
     this = look_up(world)
-    plan = _plan(world, seed, train_persons, test_persons)
+    plan = _plan(world, seed, train_persons, test_persons, long_tail)
     files = zip(plan, paths(this, plan), strict=True)
     return sorted((path, shot.camera) for shot, path in files if shot.split == "train")
 
@@ -112,8 +115,10 @@ def _rng(world: str, seed: int, purpose: str, *numbers: int) -> Random:
     return Random("/".join(map(str, (world, seed, purpose, *numbers))))
 
 
-def _plan(world: str, seed: int, train_persons: int, test_persons: int) -> list[Shot]:
+def _plan(world: str, seed: int, train_persons: int, test_persons: int, long_tail: float) -> list[Shot]:
     """Every image, in the order of their numbers."""
+    if not 0 <= long_tail < 1:
+        raise ValueError(f"data.world.long_tail is {long_tail}; expected 0 (no tail) to below 1, such as 0.5")
     this, rng = WORLDS[world], _rng(world, seed, "plan")
     num_known = train_persons + test_persons
     num_distractors = round(this.distractors * test_persons)
@@ -129,7 +134,19 @@ def _plan(world: str, seed: int, train_persons: int, test_persons: int) -> list[
     nobodies = persons[num_known:] or [DISTRACTOR] * num_distractors
     for person in nobodies + [JUNK] * round(this.junk * test_persons):
         found.append(("gallery", person, rng.choice(this.cameras)))
-    return [Shot(number, *one) for number, one in enumerate((one for one in found if one[0] in this.splits), start=1)]
+    shots = [Shot(number, *one) for number, one in enumerate((one for one in found if one[0] in this.splits), start=1)]
+    return _thinned(shots, persons[:train_persons], long_tail, _rng(world, seed, "long tail"))
+
+
+def _thinned(shots: list[Shot], persons: list[int], long_tail: float, rng: Random) -> list[Shot]:
+    """Without most training images of that share of the persons; who is left keeps the number, by which it is drawn."""
+    lost: set[int] = set()
+    for person in rng.sample(persons, round(long_tail * len(persons))):
+        own = [shot for shot in shots if (shot.split, shot.person) == ("train", person)]
+        first, *others = rng.sample(own, len(own))
+        others.sort(key=lambda shot: shot.camera == first.camera)  # those of other cameras before
+        lost |= {shot.number for shot in others[rng.choice((1, 2)) :]}
+    return [shot for shot in shots if shot.number not in lost]
 
 
 def _cameras(rng: Random, world: World, index: int) -> list[int]:

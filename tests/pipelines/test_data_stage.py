@@ -5,6 +5,7 @@ import os
 import pytest
 
 from pipelines import data_stage, options
+from pipelines.graph import VERSIONS
 from reid_da.records import Dataset, Record
 
 
@@ -53,3 +54,22 @@ def test_training_files_of_worlds_to_be_drawn(name, cameras):
     settings = options.compose(["source=market", f"target={name}"])
     files = data_stage.training_files(settings, "target")
     assert len({camera for _, camera in files}) == cameras and len(files) > 700
+
+
+@pytest.mark.parametrize("role, known", [("source", "c8fa0b3574ec9d25"), ("target", "4e4e8297a51f83aa")])
+def test_without_a_long_tail_a_drawn_set_is_the_one_of_before(role, known):
+    """Its hash before there was data.world.long_tail. Changes on purpose only, with VERSIONS."""
+    plain, thin = (
+        options.compose(["source=market", "target=duke", f"data.world.long_tail={share}"]) for share in (0, 0.5)
+    )
+    stage, other = (data_stage.data_stage(settings, role, VERSIONS["data"]) for settings in (plain, thin))
+    assert stage.hash == known != other.hash
+    assert len(data_stage.training_files(thin, role)) < len(data_stage.training_files(plain, role))
+    told = "50 % of the training persons have two or three images (data.world.long_tail)"
+    assert told in other.about["notes"][0] and not stage.about["notes"]
+
+
+def test_a_long_tail_out_of_its_range_is_refused():
+    settings = options.compose(["source=market", "target=duke", "data.world.long_tail=1"])
+    with pytest.raises(ValueError, match="data.world.long_tail is 1.0; expected 0 .no tail. to below 1, such as 0.5"):
+        data_stage.data_stage(settings, "source", VERSIONS["data"])

@@ -1,11 +1,11 @@
-"""ARN's encoders and decoders: shapes, layers by hand, sizes."""
+"""Encoders and decoders: shapes, layers by hand, sizes."""
 
 import pytest
 import torch
 from torch import nn
 
 from reid_da.backbones import narrow_resnet, resnet50
-from reid_da.coders import FCNDecoder, FCNEncoder, FeatureDecoder, ImageDecoder
+from reid_da.coders import FCNDecoder, FCNEncoder, FeatureDecoder, FilterNetwork, ImageDecoder, VectorDecoder
 
 
 def count(module):
@@ -74,3 +74,22 @@ def test_fcn_layers_have_the_size_that_is_said():
     assert count(encoder) == 2048 * 512 * 32 + 512 * 512 + 512 * 2048 + 2048 + 4 * 512 == 34_869_248
     assert count(decoder) == count(encoder)
     assert count(wide.conv6[0]) == 134_217_728
+
+
+@pytest.mark.parametrize("trunk, width, size", [(narrow_resnet(4), 16, (32, 16)), (resnet50(None), 8, (256, 128))])
+def test_the_vector_decoder_gives_an_image_of_the_trunk_s_size_in_its_range(trunk, width, size):
+    map_size = tuple(side // trunk.total_stride for side in size)
+    decoder = VectorDecoder(trunk.num_features, width, map_size, trunk.total_stride).eval()
+    image = decoder(100 * torch.randn(2, trunk.num_features))
+    assert image.shape == (2, 3, *size) and image.abs().max() <= 1
+    assert not torch.equal(image[0], image[1])
+
+
+def test_the_filter_network_has_the_papers_layers_in_their_order():
+    """Linear, two transposed convolutions, two convolutions, linear; the last reaches any value."""
+    network = FilterNetwork(32)
+    kinds = [type(m) for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+    assert kinds == [nn.Linear, nn.ConvTranspose2d, nn.ConvTranspose2d, nn.Conv2d, nn.Conv2d, nn.Linear]
+    found = network(torch.randn(5, 32))
+    assert found.shape == (5, 32) and (found < 0).any() and kinds[-1] is type(network[-1])
+    assert count(FilterNetwork(2048)) < 10e6, "less than half of the trunk"

@@ -173,6 +173,16 @@ def test_one_rank_goes_on_from_where_two_ranks_stopped(world, ranks, alone, name
     close(train(name, world, two["state"])["third"], one["third"])
 
 
+def test_feature_transfer_is_the_same_on_two_ranks(ranks, alone):
+    """Centres, directions and every kind of batch."""
+    one, (first, second) = alone["transfer"], (result["same"]["transfer"] for result in ranks)
+    assert same(first, second), "the ranks went apart"
+    kinds = [name for step in one.values() for name in step["reported"] if "softmax" in name]
+    assert kinds == [f"loss/softmax_{kind}" for kind in ("regular", "under", "transferred", "compact")]
+    assert one[0]["state"]["method"]["directions"].any()
+    close(first, one)
+
+
 def test_the_stargan_goes_on_from_where_two_ranks_stopped(world, ranks, alone):
     one, two = alone["translate"], ranks[0]["same"]["translate"]
     assert not same(one["third"], one["state"])

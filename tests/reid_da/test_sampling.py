@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid_da.sampling import PK, Shuffled, draws, generator, share
+from reid_da.sampling import PK, Alternating, Shuffled, draws, generator, share
 
 LABELS = np.array([5, 1, 1, 9, 1, 5, 1, 7, 7, 9, 9, 1])  # persons 1 (5 rows), 5 (2), 7 (2), 9 (3)
 SHUFFLED = {"length": 10, "batch": 3, "seed": 0, "name": "source"}
@@ -160,3 +160,48 @@ def test_share_refuses_a_world_that_does_not_divide():
     assert [share(12, world, "batch") for world in (1, 2, 3, 4)] == [12, 6, 4, 3]
     with pytest.raises(ValueError, match=r"hhl.n_t is 10, which 4 workers .*divisors of 10"):
         share(10, 4, "hhl.n_t")
+
+
+UNDER = np.isin(np.arange(20), [2, 3, 11, 17, 19])
+
+
+def alternating(batch=4, **options):
+    return Alternating(UNDER, batch, **({"start": 3, "period": 4, "seed": 0, "name": "source"} | options))
+
+
+def test_feature_transfer_s_steps_take_turns():
+    """Pre-training, then stage 1 in thirds and stage 2; the count of a kind goes on where its last step left it."""
+    stream = alternating()
+    kinds = [stream.turn(step)[0] for step in range(19)]
+    assert kinds[:3] == ["whole"] * 3
+    assert kinds[3:11] == kinds[11:] == ["regular", "under", "transferred", "regular", *["compact"] * 4]
+    assert [step for step in range(19) if stream.opens(step)] == [3, 11]
+    numbers = {}
+    for step in range(19):
+        kind, number = stream.turn(step)
+        numbers.setdefault("whole" if kind == "compact" else kind, []).append(number)
+    assert numbers == {name: list(range(len(found))) for name, found in numbers.items()}
+
+
+def test_feature_transfer_s_rows_are_those_of_their_kind_in_whole_epochs():
+    stream, rows = alternating(period=3), {}
+    for step in range(3 + 6 * 15):
+        rows.setdefault(stream.turn(step)[0].replace("compact", "whole"), []).append(stream.indices(step))
+    own = {"whole": np.arange(20), "under": np.flatnonzero(UNDER)}
+    for kind, found in rows.items():
+        wanted, found = own.get(kind, np.flatnonzero(~UNDER)), np.concatenate(found)
+        for epoch in range(len(found) // len(wanted)):
+            assert sorted(found[epoch * len(wanted) :][: len(wanted)]) == wanted.tolist(), (kind, epoch)
+    assert np.concatenate(rows["regular"]).tolist() != np.concatenate(rows["transferred"]).tolist()
+
+
+def test_feature_transfer_s_rows_are_a_function_of_the_step_and_seed():
+    steps = [17, 0, 8, 3, 4]
+    first, second = alternating(), alternating()
+    assert [first.indices(s).tolist() for s in steps] == [second.indices(s).tolist() for s in reversed(steps)][::-1]
+    assert any(alternating(seed=1).indices(s).tolist() != first.indices(s).tolist() for s in steps)
+
+
+def test_a_batch_may_be_larger_than_the_tail():
+    found = alternating(batch=12).indices(4)
+    assert np.isin(found, np.flatnonzero(UNDER)).all() and set(np.bincount(found)[UNDER]) <= {2, 3}

@@ -141,6 +141,44 @@ def test_the_seed_decides_every_byte(drawn, tmp_path):
     assert not set(images(tmp_path / "other").values()) & set(images(root).values())
 
 
+def test_a_long_tail_leaves_two_or_three_images_of_half_the_persons_and_all_else(drawn, tmp_path):
+    world, root, _ = drawn
+    calls = []
+    draw(world, tmp_path, seed=3, **sizes(world), long_tail=0.5, progress=lambda *call: calls.append(call))
+    whole, thinned, dataset = images(root), images(tmp_path), READERS[world](tmp_path)
+    assert thinned.items() < whole.items(), "what is left is as it was, byte by byte"
+    assert calls == [(n, len(thinned)) for n in range(1, len(thinned) + 1)]
+    kept = [(os.path.relpath(record.path, tmp_path), record.camera) for record in dataset.train]
+    assert training_files(world, seed=3, **sizes(world), long_tail=0.5) == kept
+    names = [name for name in whole if name not in thinned]
+    assert len(names) == len(training_files(world, seed=3, **sizes(world))) - len(kept), "of training alone"
+
+
+def cameras_of(records):
+    """Person -> the cameras of her images."""
+    found = {}
+    for record in records:
+        found.setdefault(record.person, []).append(record.camera)
+    return found
+
+
+@pytest.mark.parametrize("world", LABELLED)
+def test_who_is_of_the_tail_keeps_two_or_three_images_of_two_cameras(worlds, tmp_path, world):
+    draw(world, tmp_path, seed=3, **sizes(world), long_tail=0.5)
+    before, after = (cameras_of(dataset.train) for dataset in (worlds(world)[2], READERS[world](tmp_path)))
+    assert before.keys() == after.keys()
+    thin = [person for person in before if before[person] != after[person]]
+    assert len(thin) <= round(0.5 * len(before)) <= sum(len(cameras) <= 3 for cameras in after.values())
+    assert thin and {len(after[person]) for person in thin} <= {2, 3}
+    assert all(len(set(cameras)) > 1 for cameras in after.values())
+
+
+def test_a_share_that_leaves_nobody_whole_is_refused(tmp_path):
+    for share in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=f"data.world.long_tail is {share}; expected 0 .no tail. to below 1"):
+            draw("market", tmp_path, seed=3, **SIZES, long_tail=share)
+
+
 def test_redrawn_by_its_own_camera_it_is_the_file(labelled):
     world, _, dataset = labelled
     for record in dataset.train[:5] + dataset.query[:5] + dataset.gallery[:5]:

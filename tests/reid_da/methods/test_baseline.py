@@ -141,7 +141,7 @@ def test_terms_are_scalars_and_weights_name_terms(world, name):
     method = tiny.build(name, world)
     terms = method(tiny.batches(method, world)(0))
     assert all(term.shape == () and term.requires_grad and term.item() >= 0 for term in terms.values())
-    known = set(method.weights) | {"loss/source", "loss/class"}
+    known = set(method.weights) | {"loss/source", "loss/class", "loss/softmax_whole"}
     assert set(terms) <= known, "a term under a name that no weight has"
 
 
