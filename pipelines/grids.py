@@ -2,9 +2,8 @@
 
 What is told of them stands in pipelines/grid_views.py. Knows no ray, no mlflow, no hydra.
 
-A row takes all seeds, or the first `num_seeds` of them; options of data.* among its own give it data of its own.
 A row may carry published figures, in percent: `published: {duke-market: {rank1: 44.6, mAP: 20.6}}`. They are the papers', of the
-real sets, and stand beside what was measured, never among it.
+real sets, and stand beside what was measured, never among it. Options of data.* among a row's own give it data of its own.
 """
 
 import statistics
@@ -52,13 +51,11 @@ def cells(own: dict, compose: Callable, changed: Callable, num_workers: int) -> 
     check(own)
     found, left_out = [], set()
     bases = {direction: compose(roles(direction)) for direction in own["directions"]}
-    for place, seed in enumerate(own["seeds"]):
+    for seed in own["seeds"]:
         seeds = {option: seed for option in own["vary"]}
         for direction, base in bases.items():
             known: dict[str, dict[str, Stage]] = {}
             for name, row in rows.items():
-                if place >= row.get("num_seeds", len(own["seeds"])):
-                    continue
                 options = row.get("options", {}) | seeds
                 its = {option: value for option, value in options.items() if option.startswith("data.")}
                 data = known.get(str(its)) or graph.data_stages(changed(base, its))
@@ -88,7 +85,7 @@ def _check_judged(direction: str, target: Stage) -> None:
 def _varies(cells: list[Cell], one: Cell) -> bool:
     """Whether the row's training is another one with another seed."""
     same = [cell for cell in cells if (cell.row, cell.direction) == (one.row, one.direction)]
-    return len({cell.stage.hash for cell in same}) == len(same) > 1
+    return len({cell.stage.hash for cell in same}) == len(same)
 
 
 def check(own: dict) -> None:

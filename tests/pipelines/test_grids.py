@@ -1,6 +1,7 @@
 """reproduce.py: a table of cells, resumed and shared, on worlds and trainings as small as they come."""
 
 import csv
+import json
 import subprocess
 import sys
 from functools import partial
@@ -92,6 +93,30 @@ def test_rows_that_need_the_truth_are_left_out_on_data_from_disk_by_name(world):
     assert [cell.row for cell in cells] == ["source_only"] and left_out == ["redrawn"]
 
 
+def test_a_row_may_have_data_of_its_own_if_they_are_drawn(world):
+    own = options.composed("reproduce", ["grid=identity_losses", "rows=[baseline_softmax,tail_softmax]", "seeds=[0]"])
+    whole, tail = grids.cells(own, options.compose, options.changed, 1)[0]
+    assert whole.stage.inputs["source"].hash != tail.stage.inputs["source"].hash, "half of its persons have few images"
+    assert whole.stage.inputs["start"].hash != tail.stage.inputs["start"].hash
+    roots = [f"{role}.root={world.folder / name}" for role, name in (("source", "market"), ("target", "duke"))]
+    cells, left_out = grids.cells(own, lambda more: options.compose([*roots, *more]), options.changed, 1)
+    assert [cell.row for cell in cells] == ["baseline_softmax"] and left_out == ["tail_softmax"]
+
+
+def test_scores_are_of_the_target_or_the_source(tmp_path):
+    own = options.composed("reproduce", ["grid=identity_losses", "rows=[baseline_softmax]", "seeds=[0]"])
+    (cell,), _ = grids.cells(own, lambda more: options.compose([f"work_dir={tmp_path}", *more]), options.changed, 1)
+    folder = cell.stage.folder(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps({"target": {"mAP": 0.2, "rank1": 0.3}, "source": {"mAP": 0.7}}))
+    found = {
+        metric: grids.scores([cell], metric)["market-duke"]["baseline_softmax"][0] for metric in ("mAP", "source/mAP")
+    }
+    assert found == {"mAP": 0.2, "source/mAP": 0.7}
+    told = grid_views.table(own, [cell])
+    assert "source mAP" in told and "20.0" in told and "30.0" in told and "70.0" in told
+
+
 GRIDS = sorted(path.stem for path in (Path(options.CONF) / "grid").glob("*.yaml"))
 TWICE = {"hhl_table2": {"hhl", "hhl_trained"}}  # rows that recipe=quick makes the same training
 
@@ -100,7 +125,7 @@ TWICE = {"hhl_table2": {"hhl", "hhl_trained"}}  # rows that recipe=quick makes t
 def test_every_row_of_every_grid_plans(name):
     own = options.composed("reproduce", [f"grid={name}", "seeds=[0]"])
     cells, _ = grids.cells(own, options.compose, options.changed, 1)
-    assert len(cells) == 2 * len(own["grid"]["rows"])
+    assert len(cells) == len(own["directions"]) * len(own["grid"]["rows"])
     once = [cell for cell in cells if cell.row not in TWICE.get(name, ())]
     assert len({cell.stage.hash for cell in once}) == len(once)
     assert len({cell.stage.hash for cell in cells if cell not in once}) == (2 if name in TWICE else 0)
