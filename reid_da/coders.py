@@ -98,7 +98,11 @@ class ImageDecoder(nn.Sequential):
 
 
 class VectorDecoder(nn.Sequential):
-    """FTL's Dec, from a pooled feature to the image in [-1, 1]: a linear layer to maps of the trunk's size, then ImageDecoder.
+    """FTL's Dec, from a pooled feature to the image in [-1, 1].
+
+    A linear layer to maps of the trunk's size, for every halving of the trunk a 4x4 transposed convolution of stride 2 with
+    BatchNorm and LeakyReLU(0.2), and a 3x3 convolution with Tanh. Channels halve from layer to layer, down to 16. ARN's
+    ImageDecoder, which goes down to 3 before its last two layers, has half as much error again after as many steps.
 
     Args:
         num_features: of the vector. width: channels of the first maps. map_size: their height and width, those of the trunk's
@@ -106,9 +110,16 @@ class VectorDecoder(nn.Sequential):
     """
 
     def __init__(self, num_features: int, width: int, map_size: tuple[int, int], stride: int):
-        height, across = map_size
-        first = nn.Linear(num_features, width * height * across)
-        super().__init__(first, nn.Unflatten(1, (width, height, across)), ImageDecoder(width, stride))
+        assert stride & (stride - 1) == 0, stride
+        channels = [width, *(max(16, width >> i) for i in range(1, stride.bit_length()))]
+        ups = [
+            _layer(nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=False), nn.LeakyReLU(0.2))
+            for inner, outer in zip(channels, channels[1:], strict=False)
+        ]
+        first = nn.Linear(num_features, width * map_size[0] * map_size[1])
+        super().__init__(
+            first, nn.Unflatten(1, (width, *map_size)), *ups, nn.Conv2d(channels[-1], 3, 3, 1, 1), nn.Tanh()
+        )
 
 
 class FilterNetwork(nn.Sequential):

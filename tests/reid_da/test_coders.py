@@ -76,7 +76,7 @@ def test_fcn_layers_have_the_size_that_is_said():
     assert count(wide.conv6[0]) == 134_217_728
 
 
-@pytest.mark.parametrize("trunk, width, size", [(narrow_resnet(4), 16, (32, 16)), (resnet50(None), 32, (256, 128))])
+@pytest.mark.parametrize("trunk, width, size", [(narrow_resnet(4), 16, (32, 16)), (resnet50(None), 64, (256, 128))])
 def test_the_vector_decoder_gives_an_image_of_the_trunk_s_size_in_its_range(trunk, width, size):
     map_size = tuple(side // trunk.total_stride for side in size)
     decoder = VectorDecoder(trunk.num_features, width, map_size, trunk.total_stride).eval()
