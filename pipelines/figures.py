@@ -11,27 +11,33 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from pipelines import charts, feature_maps, sheets
+from pipelines import charts, feature_maps, interpolation, sheets
 from pipelines.cache import Stage
 from pipelines.data_stage import origin
 
 
 def of_stage(stage: Stage, work_dir: Path, again: bool = False, ranked: bool = True) -> list[Path]:
-    """The figures of a finished stage, drawn unless they are there, or `again` all the same. ranked: ranked lists too."""
+    """The figures of a finished stage, drawn unless they are there, or `again` all the same.
+
+    ranked: ranked lists, and FTL's interpolation, too.
+    """
     folder, inputs = stage.folder(work_dir), {role: other.folder(work_dir) for role, other in stage.inputs.items()}
+    drawn = []  # (name, function, what it takes after the folder)
     if stage.name == "data":
-        name, draw, more = f"contact_sheet-{stage.about['dataset']}", sheets.contact_sheet, ()
+        drawn = [(f"contact_sheet-{stage.about['dataset']}", sheets.contact_sheet)]
     elif stage.name == "styles":
         name = f"{stage.label.replace(' ', '_')}-{stage.about['target']}"
-        draw, more = sheets.style_grid, (inputs["target"],)
+        drawn = [(name, sheets.style_grid, inputs["target"])]
     elif stage.name == "measures" and json.loads((folder / "result.json").read_text())["images"]:
-        name, draw, more = f"style_measures-{stage.about['target']}", charts.style_matrices, ()
+        drawn = [(f"style_measures-{stage.about['target']}", charts.style_matrices)]
     elif ranked and any((folder / f"{kind}.npy").exists() for kind in ("query_features", "nearest")):
         of = stage.name if stage.name != "scores" else f"{stage.label.replace(' ', '_')}-{stage.about['target']}"
-        name, draw, more = f"ranked_lists-{of}", sheets.ranked_lists, (inputs["target"],)
-    else:
-        return []
-    return [_once(work_dir, again, f"{name}-{stage.hash}", draw, folder, *more)]
+        drawn = [(f"ranked_lists-{of}", sheets.ranked_lists, inputs["target"])]
+    if (
+        ranked and stage.name == "ftl" and "trained" not in inputs
+    ):  # whose own picture it would be, with another's statistics
+        drawn.append((f"interpolation-{stage.about['source']}", interpolation.visual_interpolation, inputs["source"]))
+    return [_once(work_dir, again, f"{name}-{stage.hash}", draw, folder, *more) for name, draw, *more in drawn]
 
 
 def of_pipeline(

@@ -58,7 +58,7 @@ def _sheet(records: list[Record], picture: Callable, size: tuple[int, int], rows
     if not chosen:
         of_camera = {camera: [record.path for record in records if record.camera == camera] for camera in cameras}
         cells = [{c: paths[i * len(paths) // rows] for c, paths in of_camera.items()} for i in range(rows)]
-    sheet = _Sheet(max(1, len(cells)), max(1, len(cameras)), size)
+    sheet = Sheet(max(1, len(cells)), max(1, len(cameras)), size)
     for r, places in enumerate(cells):
         for c, camera in enumerate(cameras):
             if camera in places:
@@ -74,7 +74,7 @@ def style_grid(styles: Path, data: Path, rows: int = 8) -> plt.Figure:
     """Training images (left) in every camera's style; a framed cell is the image's own camera."""
     store, styled = ImageStore(data / "train"), np.load(styles / "styled.npy", mmap_mode="r")
     chosen, names = np.linspace(0, len(store) - 1, rows).astype(int), camera_names(data)
-    sheet = _Sheet(rows, 1 + styled.shape[1], store.images.shape[1:3])
+    sheet = Sheet(rows, 1 + styled.shape[1], store.images.shape[1:3])
     for r, row in enumerate(chosen):
         sheet.show(r, 0, store.images[row])
         for k in range(store.num_cameras):
@@ -92,7 +92,7 @@ def styles_beside_truth(styles: Path, truth: Path, data: Path, images: int = 4) 
         "true": np.load(truth / "styled.npy", mmap_mode="r"),
     }
     chosen = np.linspace(0, len(store) - 1, images).astype(int)
-    sheet = _Sheet(2 * images, 1 + store.num_cameras, store.images.shape[1:3])
+    sheet = Sheet(2 * images, 1 + store.num_cameras, store.images.shape[1:3])
     for r, row in enumerate(chosen):
         for below, (kind, styled) in enumerate(kinds.items()):
             line = 2 * r + below
@@ -114,7 +114,7 @@ def ranked_lists(method: Path, data: Path, queries: int = 8, best: int = 10) -> 
         np.bincount(gallery.persons[gallery.persons > 0], minlength=1).max()
     )  # of one person: they may not count
     nearest = _nearest(method, chosen, min(len(gallery), best + most))
-    sheet = _Sheet(queries, 1 + best, query.images.shape[1:3])
+    sheet = Sheet(queries, 1 + best, query.images.shape[1:3])
     for r, row in enumerate(chosen):
         sheet.show(r, 0, query.images[row], QUERY)
         sheet.label(r, f"person {query.persons[row]}")
@@ -142,7 +142,7 @@ def _title(camera: int, names: dict[int, str]) -> str:
     return f"camera {camera}" + (f"\n{names[camera]}" if camera in names else "")
 
 
-class _Sheet:
+class Sheet:
     """Images in rows and columns on one pair of axes, in inches: a pair for each image takes seconds to make and to lay out."""
 
     LEFT, TOP, WIDE, GAP = 0.28, 0.34, 0.7, 0.08  # margins for labels and titles, a column's width, of which free
