@@ -30,7 +30,7 @@ BAD = {
     "misspelt option": ((*PAIR, "hhl.betta=1"), ["unknown option 'hhl.betta'", "did you mean 'hhl.beta'"]),
     "option of another constructor": ((*PAIR, "+hhl.optimiser.momentum=0.9"), ["takes no 'momentum'"]),
     "not a number": ((*PAIR, "hhl.margin=wide"), ["hhl.margin is 'wide'", "a number"]),
-    "unknown method": ((*PAIR, "methods=[hhl,mmt]"), ["unknown 'mmt'", "arn, baseline, chance, hhl, histogram"]),
+    "unknown method": ((*PAIR, "methods=[hhl,mmt]"), ["unknown 'mmt'", "arn, baseline, chance, ftl, hhl, histogram"]),
     "too many workers": ((*PAIR, "cluster.num_workers=999"), ["cluster.num_workers is 999", "room for 1 to"]),
     "negative n_t": ((*PAIR, "n_t=-1"), ["hhl.n_t is -1", "at least 0"]),
     "the same data twice": (("source=market", "target=market"), ["same data", "target.root="]),
