@@ -7,10 +7,12 @@ from pipelines.cache import Stage
 from pipelines.progress import Screen
 from pipelines.tracking import Tracking
 
+SETTINGS = {"method": {"_target_": "reid_da.methods.baseline.Baseline"}, "backbone": {}, "seed": 0}
+
 
 def test_what_a_killed_command_left_running_is_closed(tmp_path):
     settings = options.compose(["source=market", "target=duke", f"work_dir={tmp_path}"])
-    dead, alive = (Stage("baseline", "baseline", {"method": {}, "backbone": {}, "seed": n}) for n in (0, 1))
+    dead, alive = (Stage("baseline", "baseline", SETTINGS | {"seed": n}) for n in (0, 1))
     for stage in (dead, alive):
         cache.start(stage, tmp_path)
     with Screen(tmp_path) as screen:
@@ -37,7 +39,7 @@ def track(tmp_path):
 
 
 def test_each_work_dir_keeps_to_its_own_runs_in_a_shared_store(track):
-    stage = Stage("baseline", "baseline", {"method": {}, "backbone": {}, "seed": 0})
+    stage = Stage("baseline", "baseline", SETTINGS)
     with track("one", stage) as one:
         mine = one._stage_run(stage)
         one.client.set_terminated(mine, "FINISHED")
