@@ -53,6 +53,17 @@ def takes(block: dict) -> bool:
     return has and "optimiser" in block and block.get("identity_terms", True)
 
 
+def check_taken(settings: dict) -> None:
+    """Refuse a loss that none of the methods to train takes: the run would be another one than its options say."""
+    if settings["identity_loss"] != "softmax" and not any(blocks(settings, name) for name in settings["methods"]):
+        able = [name for name, block in settings.items() if isinstance(block, dict) and "optimiser" in block]
+        able = ", ".join(name for name in able if blocks(settings, name))
+        raise ValueError(
+            f"identity_loss is {settings['identity_loss']}, and methods={settings['methods']} take none; leave it out, or train "
+            f"one that does ({able})"
+        )
+
+
 def keywords(found: dict[str, dict]) -> dict[str, Callable]:
     """What a method is built with for the blocks of `blocks`."""
     return {"added" if _is_added(block) else "identity_loss": partial(build.build, block) for block in found.values()}

@@ -184,7 +184,7 @@ def variants(settings: dict, recipe: dict) -> dict[str, str]:
         if settings["precision"] != recipe["precision"] and "optimiser" in settings[method]:
             changes.append(f"precision={settings['precision']}")
         if losses := identity.blocks(settings, method):
-            changes.append(f"identity_loss={settings['identity_loss']}")
+            changes.append(f"identity_loss={'+'.join(losses)}")  # softmax+center is center: one training, one name
             changes += [change for name in losses for change in _changes(name, settings[name], recipe[name])]
         if settings["same_camera"]:
             changes.append("same_camera=true")

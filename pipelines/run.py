@@ -13,9 +13,10 @@ from pipelines import command
 def story(settings: dict) -> None:
     """Check, make what is missing, and show it."""
     # slow to import (torch): Ctrl-C is heeded before
-    from pipelines import allowed, cluster, data_stage, graph, results, stages
+    from pipelines import allowed, cluster, data_stage, graph, identity, results, stages
     from pipelines.progress import Screen
 
+    identity.check_taken(settings)
     with cluster.connect(settings) as launch:
         data = graph.data_stages(settings)
         settings = allowed.settled(settings, data)  # as they are recorded

@@ -90,6 +90,25 @@ def step(recipe: str, method: str, overrides: list[str]) -> dict[str, float]:
     return floats
 
 
+@pytest.mark.parametrize("name", choices("loss"))
+@pytest.mark.parametrize("recipe", choices("recipe"))
+def test_every_identity_loss_composes_plans_and_names_its_run(recipe, name):
+    settings = options.compose([*PAIR, f"recipe={recipe}", f"identity_loss={name}"])
+    plain = graph.plan(options.compose([*PAIR, f"recipe={recipe}"]))
+    changed = {stage.name for stage in graph.plan(settings)} - {
+        one.name for one in graph.plan(settings) if one.hash in {stage.hash for stage in plain}
+    }
+    loss = {"baseline", "hhl", "arn"} | ({"measures"} if recipe == "paper" else set())  # whose judge is the baseline
+    assert changed == (set() if name == "softmax" else loss)
+    assert settings["variants"]["hhl"] == ("default" if name == "softmax" else f"identity_loss={name}")
+
+
+def test_softmax_with_a_term_is_the_term():
+    one, two = (options.compose([*PAIR, f"identity_loss={name}"]) for name in ("center", "softmax+center"))
+    assert one["variants"] == two["variants"]
+    assert [stage.hash for stage in graph.plan(one)] == [stage.hash for stage in graph.plan(two)]
+
+
 @pytest.mark.parametrize("method", SMALL)
 def test_every_method_steps_in_the_quick_recipe(method):
     step("quick", method, [])

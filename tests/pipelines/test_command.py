@@ -31,6 +31,20 @@ BAD = {
     "option of another constructor": ((*PAIR, "+hhl.optimiser.momentum=0.9"), ["takes no 'momentum'"]),
     "not a number": ((*PAIR, "hhl.margin=wide"), ["hhl.margin is 'wide'", "a number"]),
     "unknown method": ((*PAIR, "methods=[hhl,mmt]"), ["unknown 'mmt'", "arn, baseline, chance, ftl, hhl, histogram"]),
+    "unknown loss": ((*PAIR, "identity_loss=arcfce"), ["unknown 'arcfce'", "did you mean 'arcface'?"]),
+    "two losses": ((*PAIR, "identity_loss=arcface+cosface"), ["expected one loss", "such as arcface+center"]),
+    "a loss that nobody takes": (
+        (*PAIR, "methods=[ftl]", "identity_loss=arcface"),
+        ["methods=['ftl'] take none", "(arn, baseline, hhl)"],
+    ),
+    "smoothing of no cross-entropy": (
+        (*PAIR, "identity_loss=circle", "hhl.label_smoothing=0.1"),
+        ["identity_loss=circle is no cross-entropy"],
+    ),
+    "a batch of broken persons": (
+        (*PAIR, "identity_loss=triplet", "hhl.batch=62"),
+        ["hhl.batch is 62", "images_per_person 4"],
+    ),
     "too many workers": ((*PAIR, "cluster.num_workers=999"), ["cluster.num_workers is 999", "room for 1 to"]),
     "negative n_t": ((*PAIR, "n_t=-1"), ["hhl.n_t is -1", "at least 0"]),
     "the same data twice": (("source=market", "target=market"), ["same data", "target.root="]),

@@ -16,7 +16,7 @@ from reid_da.identity_losses.curricularface import CurricularFace
 from reid_da.identity_losses.l_softmax import LSoftmax
 from reid_da.identity_losses.magface import MagFace
 from reid_da.identity_losses.mv_softmax import MVSoftmax
-from reid_da.identity_losses.normface import NormFace
+from reid_da.identity_losses.normface import NormFace, lower_bound
 from reid_da.identity_losses.softmax import Softmax
 from reid_da.identity_losses.vpl import VPL
 
@@ -251,8 +251,6 @@ def test_a_softmax_without_margin_is_softmax_of_normalised_weights():
 
 def test_normface_reaches_its_bound():
     """Features and class weights at the corners of a regular simplex: cosines 1 and -1 / (C - 1)."""
-    from reid_da.identity_losses.normface import lower_bound
-
     corners = torch.eye(6, dtype=torch.float64) - 1 / 6
     for scale in (1.0, 5.0, 20.0):
         loss = NormFace(6, 6, scale=scale).double()
