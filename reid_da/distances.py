@@ -60,7 +60,7 @@ def squared_euclidean_chunks(a: Tensor, b: Tensor, rows: int = 512) -> Iterator[
     never near.
     """
     a, b = _matched(a, b)
-    a_norms, b_norms = a.square().sum(1), b.square().sum(1)
+    a_norms, b_norms = (torch.cat([part.square().sum(1) for part in side.split(4096)]) for side in (a, b))
     for name, norms in (("first", a_norms), ("second", b_norms)):
         bad = int((~norms.isfinite()).sum())
         if bad:

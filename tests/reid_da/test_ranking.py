@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from reid_da.distances import euclidean
-from reid_da.ranking import evaluate, rank_metrics
+from reid_da.protocol import protocol
+from reid_da.ranking import _ranks_in_block, _ranks_in_row, evaluate, rank_metrics
 
 
 def slow_rank_metrics(distances, query_persons, query_cameras, gallery_persons, gallery_cameras):
@@ -85,6 +86,22 @@ def test_metrics_follow_the_protocol(seed, levels):
     draw = np.random.default_rng(seed + 100)
     distances = draw.standard_normal((40, 120)) if levels is None else draw.integers(0, levels, (40, 120))
     assert_same(rank_metrics(distances, *ids), slow_rank_metrics(distances, *ids))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("levels", "junk"), [(2, 0), (30, 9), (None, 0)])
+def test_ranks_of_a_block_are_those_of_its_rows(seed, levels, junk):
+    """What a GPU does at once beside what the CPU does in turn; near matches, which are sorted, and far ones, counted."""
+    ids = network(40, 700, seed)
+    ids[2][: 700 * junk // 10] = -1
+    who = protocol(*ids, (40, 700))
+    draw = np.random.default_rng(seed)
+    rows = draw.standard_normal((40, 700)) if levels is None else draw.integers(0, levels, (40, 700)).astype(float)
+    rows -= (ids[0][:, None] == ids[2]) * draw.integers(0, 3, (40, 1))
+    valid = np.flatnonzero(who.num_matches)
+    expected = np.concatenate([_ranks_in_row(rows[query], query, who) for query in valid])
+    assert (_ranks_in_block(torch.from_numpy(rows[valid]), valid, who) == expected).all()
+    assert_same(rank_metrics(rows, *ids), slow_rank_metrics(rows, *ids))
 
 
 def test_ties_put_true_matches_last_wherever_they_stand():
