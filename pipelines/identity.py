@@ -44,7 +44,11 @@ def blocks(settings: dict, method: str) -> dict[str, dict]:
     block = settings[method]
     if method == "pretrain" or not takes(block):
         return {}
-    return {name: settings[name] for name in chosen(settings) if name != "softmax"}
+    found = {name: settings[name] for name in chosen(settings) if name != "softmax"}
+    if "batch" in block:
+        return found
+    # its batch is P x K by options of its own (arn): a term's K does nothing there, and makes no other training
+    return {name: {k: v for k, v in one.items() if k != "images_per_person"} for name, one in found.items()}
 
 
 def takes(block: dict) -> bool:

@@ -185,7 +185,7 @@ def variants(settings: dict, recipe: dict) -> dict[str, str]:
             changes.append(f"precision={settings['precision']}")
         if losses := identity.blocks(settings, method):
             changes.append(f"identity_loss={'+'.join(losses)}")  # softmax+center is center: one training, one name
-            changes += [change for name in losses for change in _changes(name, settings[name], recipe[name])]
+            changes += [change for name in losses for change in _changes(name, losses[name], recipe[name])]
         if settings["same_camera"]:
             changes.append("same_camera=true")
         result[method] = " ".join(changes) or "default"

@@ -232,6 +232,16 @@ def test_options_that_do_nothing_beside_others_make_no_other_training(given, idl
             assert option.startswith(("hhl.jitter", "arn.fcn_width", "arn.map_size")), "idle in the recipe itself"
 
 
+def test_a_term_s_images_per_person_are_those_of_methods_without_such_a_batch():
+    """ARN's batch is P x K by its own options: the term's make no other training, and no other name."""
+    loss = [*PAIR, "identity_loss=triplet"]
+    one, other = (options.compose([*loss, *more]) for more in ([], ["triplet.images_per_person=8"]))
+    hashes = [{stage.name: stage.hash for stage in graph.plan(settings)} for settings in (one, other)]
+    for name in ("baseline", "hhl", "arn"):
+        same = name == "arn"
+        assert (hashes[0][name] == hashes[1][name]) is same is (one["variants"][name] == other["variants"][name])
+
+
 def test_an_option_that_does_something_stays():
     for given in (["hhl.styles=jitter", "hhl.jitter=[0.1,0.1,0.1,0.1]"], ["arn.encoder=fcn", "arn.fcn_width=64"]):
         assert given[1] in options.compose([*PAIR, *given])["variants"][given[0][:3]].replace(", ", ",")
