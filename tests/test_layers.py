@@ -52,7 +52,17 @@ PLAIN = {
     ),
     *("styling", "shards", "near", "ready", "exporting", "measuring", "judging"),
     *("retrieving", "stopping", "files", "build", "results", "grids", "grid_views", "space", "sweeps", "budget"),
-    *("figures", "sheets", "charts", "feature_maps", "interpolation", "sweep_charts", "logged", "progress"),
+    *(
+        "figures",
+        "sheets",
+        "charts",
+        "feature_maps",
+        "identity_charts",
+        "interpolation",
+        "sweep_charts",
+        "logged",
+        "progress",
+    ),
 }
 OWNERS = {
     "ray": {"cluster", "tuning"},
