@@ -1,4 +1,4 @@
-"""Pictures of what identity losses do: 2-D features over a training. matplotlib only."""
+"""Pictures of what identity losses do: 2-D features over a training, and norms against images per person. matplotlib, SciPy."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,6 +11,14 @@ import numpy as np
 from matplotlib.animation import FuncAnimation
 
 COLOURS = plt.get_cmap("tab10").colors
+BINS = (2, 4, 7, 10, 13)  # of images per person: a bin's fewest
+POINT, MEDIAN = "#8da0b3", "#b3231b"
+IMAGES = "training images of the person"
+AGAINST = {  # of norms, what each is set against
+    "class weight's norm": IMAGES,
+    "mean feature norm": IMAGES,
+    "image's feature norm": "cosine to the class weight",
+}
 
 
 class Frame(NamedTuple):
@@ -93,3 +101,63 @@ def _faces(axis: plt.Axes, pictures: Sequence[np.ndarray]) -> None:
         framed += [frame, np.full((len(frame), 3 * border, 3), 255, dtype=np.uint8)]
     axis.imshow(np.hstack(framed[:-1]))
     axis.set_axis_off()
+
+
+class Norms(NamedTuple):
+    """What a training left.
+
+    images: (C,) training images of each person. weights: (C,) norms of the class weights. labels: (N,) 0-based persons of the
+    images. features: (N,) norms of their embeddings. cosines: (N,) of the embeddings to their persons' class weights.
+    """
+
+    images: np.ndarray
+    weights: np.ndarray
+    labels: np.ndarray
+    features: np.ndarray
+    cosines: np.ndarray
+
+    def of_persons(self) -> np.ndarray:
+        """(C,) mean norm of each person's embeddings."""
+        return np.bincount(self.labels, self.features) / np.bincount(self.labels)
+
+    def pairs(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The norms and what they are set against, in AGAINST's order: name -> (x, y)."""
+        pairs = ((self.images, self.weights), (self.images, self.of_persons()), (self.cosines, self.features))
+        return dict(zip(AGAINST, pairs, strict=True))
+
+    def correlations(self) -> dict[str, float]:
+        """Spearman's rank correlation of each of the pairs."""
+        from scipy.stats import spearmanr  # slow to import
+
+        return {name: float(spearmanr(*pair).statistic) for name, pair in self.pairs().items()}
+
+
+def norm_charts(losses: dict[str, Norms], title: str) -> plt.Figure:
+    """A column per loss: class weights' norms and persons' mean feature norms against their images, and each image's feature norm
+    against its cosine to the class weight, how easy it is. Medians of bins as a line; rank correlations above.
+    """
+    figure, axes = plt.subplots(
+        3, len(losses), figsize=(3.3 * len(losses) + 0.6, 8), squeeze=False, sharex="row", layout="constrained"
+    )
+    for column, (name, norms) in zip(axes.T, losses.items(), strict=True):
+        correlations = norms.correlations()
+        for axis, (what, (x, y)) in zip(column, norms.pairs().items(), strict=True):
+            by_images = AGAINST[what] == IMAGES
+            edges = np.array(BINS) if by_images else np.quantile(x, np.linspace(0, 0.9, 10))
+            shift = np.random.default_rng(0).uniform(-0.3, 0.3, len(x)) if by_images else 0  # counts are whole
+            axis.scatter(x + shift, y, s=10 if by_images else 3, color=POINT, alpha=0.6, linewidths=0)
+            axis.plot(*binned(x, y, edges), "o-", color=MEDIAN, markersize=5, linewidth=1.6, label="median")
+            axis.set(xlabel=AGAINST[what], ylabel=what)
+            axis.set_title(f"rank correlation {correlations[what]:+.2f}", fontsize=9)
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.set_ylim(0, 1.08 * y.max())
+        column[0].set_title(f"{name}\n{column[0].get_title()}", fontsize=10)
+    axes[0][0].legend(frameon=False, loc="lower right", fontsize=8)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def binned(x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Medians of x and of y in each bin [edge, next edge), the last one open; empty bins are left out."""
+    bins = np.searchsorted(edges, x, side="right")
+    return tuple(np.array([np.median(values[bins == one]) for one in np.unique(bins)]) for values in (x, y))

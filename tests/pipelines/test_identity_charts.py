@@ -1,4 +1,4 @@
-"""Pictures of identity losses: what is drawn of small arrays, and the command that draws them, run for a few steps."""
+"""Pictures of identity losses: what is drawn of small arrays, and the two commands that draw them, run for a few steps."""
 
 import runpy
 import sys
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipelines import identity_charts
-from pipelines.identity_charts import Frame
+from pipelines.identity_charts import Frame, Norms
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 LABELS = np.array([0, 0, 1, 1, 2, 2])
@@ -55,6 +55,36 @@ def test_a_film_has_a_picture_per_step(tmp_path):
         assert image.is_animated and image.n_frames == 2
 
 
+def test_medians_of_bins_and_the_last_bin_is_open():
+    x, y = np.array([2, 3, 4, 20, 30, 31]), np.array([1.0, 3.0, 5.0, 7.0, 8.0, 100.0])
+    middle, medians = identity_charts.binned(x, y, np.array([2, 4, 7, 13]))
+    assert middle.tolist() == [2.5, 4, 30] and medians.tolist() == [2, 5, 8], "4 to 6: one; 7 to 12: none"
+
+
+NORMS = Norms(
+    images=np.array([2, 2, 3]),
+    weights=np.array([1.0, 2.0, 3.0]),
+    labels=np.array([0, 0, 1, 1, 2, 2, 2]),
+    features=np.array([1.0, 3.0, 4.0, 4.0, 1.0, 1.0, 1.0]),
+    cosines=np.array([0.1, 0.3, 0.4, 0.5, 0.0, 0.0, 0.0]),
+)
+
+
+def test_norms_are_set_against_images_and_cosines():
+    assert NORMS.of_persons().tolist() == [2, 4, 1]
+    found = NORMS.correlations()
+    assert list(found) == list(identity_charts.AGAINST)
+    assert found["class weight's norm"] == pytest.approx(3**0.5 / 2), "ranks 1.5, 1.5, 3 and 1, 2, 3"
+    assert found["mean feature norm"] == pytest.approx(-(3**0.5) / 2), "ranks 1.5, 1.5, 3 and 2, 3, 1"
+    figure = identity_charts.norm_charts({"softmax": NORMS, "ArcFace": NORMS}, "a title")
+    assert figure.get_suptitle() == "a title" and len(figure.axes) == 6
+    points = [len(axis.collections[0].get_offsets()) for axis in figure.axes]
+    assert points == [3, 3, 3, 3, 7, 7], "rows: persons, persons, images"
+    assert figure.axes[0].get_title() == "softmax\nrank correlation +0.87"
+    assert all(axis.get_ylim()[0] == 0 for axis in figure.axes), "norms are seen from 0 on"
+    plt.close(figure)
+
+
 @pytest.fixture
 def command(monkeypatch, capsys):
     """command(name, *options): runs that benchmark in this process, on one thread; the lines that it prints."""
@@ -76,3 +106,13 @@ def test_toy_features_from_its_command(command, tmp_path):
     assert not any("nan" in line for line in lines) and last == str(picture)
     with Image.open(picture) as image:
         assert image.width > image.height
+
+
+@pytest.mark.slow
+def test_norms_from_its_command(command, tmp_path):
+    picture = tmp_path / "norms.png"
+    options = ("--losses", "softmax", "MagFace", "--steps", "2", "--persons", "30")
+    *lines, last = command("norms.py", *options, "--to", str(picture))
+    assert len(lines) == 2 * 5 and last == str(picture) and not any("nan" in line for line in lines)
+    assert "of 15 persons with 3 images or fewer" in lines[3], "half of them"
+    assert picture.stat().st_size > 0
