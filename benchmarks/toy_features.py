@@ -9,8 +9,8 @@ class weights tell all of the classifier. Images that are drawn, and counted, we
 
 Settings are of this toy, chosen by looking. The centre term weighs 0.3 instead of 0.003: two features have few squares to sum.
 ArcFace has scale 8 and its paper's margin of 0.5 rad (eight persons lie 45 degrees, 0.79 rad, apart) and is plain softmax on the
-same class weights for the first quarter: begun at once on a circle, where persons cannot pass each other, it often left two
-in one spoke. Class weights learn 20 times as fast as the network, without which those that start side by side take long to part.
+same class weights for the first quarter: begun at once on a circle, where persons cannot pass each other, it leaves two in
+one spoke (--soft 0). Class weights learn 20 times as fast as the network, without which those that start side by side part late.
 
 Printed, of the held-out images: the share that is right; the mean angle to their person's mean direction; the least angle
 between two persons' mean directions (45 at most); the mean distance to their person's mean over that between persons' means.
@@ -38,7 +38,6 @@ from reid_da.sampling import Shuffled
 
 WORLD, PERSONS, CAMERAS = "market", 8, 6
 SIZE, BATCH, RATE, CLASS_RATE = (32, 16), 40, 5e-3, 0.1  # height x width; Adam's learning rates
-SOFT = 1 / 4  # of ArcFace's training: plain softmax
 SHOWN = (0, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1)  # of the training: the picture's columns
 FILM = 48  # pictures
 
@@ -58,13 +57,14 @@ def drawn(numbers):
 
 
 class Toy(nn.Module):
-    """Trunk and two features, the loss that they are for, and what is added to it."""
+    """Trunk and two features, the loss that they are for, and what is added to it; plain softmax for a share `soft` of the way."""
 
-    def __init__(self, loss, added=None):
+    def __init__(self, loss, added=None, soft=0.0):
         super().__init__()
         self.trunk = narrow_resnet(8)
         self.embedding = nn.Linear(self.trunk.num_features, 2, bias=False)
         self.loss, self.added = loss(2, PERSONS), added(2, PERSONS) if added else None
+        self.soft = soft
         if isinstance(self.loss, Softmax):
             self.loss.bias.requires_grad_(False)
 
@@ -74,7 +74,7 @@ class Toy(nn.Module):
     def total(self, images, labels, progress):
         """The loss of a batch, `progress` of the way."""
         features = self(images)
-        if isinstance(self.loss, ArcFace) and progress < SOFT:
+        if progress < self.soft:
             return nn.functional.cross_entropy(features @ self.loss.weight.T, labels)
         total = self.loss(features, labels)
         return total + self.added.weight * self.added(features, labels) if self.added else total
@@ -90,16 +90,15 @@ class Toy(nn.Module):
 
 
 LOSSES = {
-    "softmax": lambda: Toy(Softmax),
-    "softmax + centre loss": lambda: Toy(Softmax, lambda *sizes: Center(*sizes, weight=0.3)),
-    "ArcFace": lambda: Toy(lambda *sizes: ArcFace(*sizes, scale=8.0, margin=0.5)),
+    "softmax": lambda soft: Toy(Softmax),
+    "softmax + centre loss": lambda soft: Toy(Softmax, lambda *sizes: Center(*sizes, weight=0.3)),
+    "ArcFace": lambda soft: Toy(lambda *sizes: ArcFace(*sizes, scale=8.0, margin=0.5), soft=soft),
 }
 
 
-def trained(make, train, held_out, steps, wanted, seed, bar):
+def trained(toy, train, held_out, steps, wanted, seed, bar):
     """Frames of the held-out images after each of the wanted numbers of steps."""
-    torch.manual_seed(seed)  # the same start for all
-    toy, (images, labels), frames = make(), train, {}
+    (images, labels), frames = train, {}
     groups = [
         {"params": [*toy.trunk.parameters(), *toy.embedding.parameters()], "base_lr": RATE},
         {"params": [p for p in toy.loss.parameters() if p.requires_grad], "base_lr": CLASS_RATE},
@@ -141,9 +140,9 @@ def line(name, frame, labels):
     )
 
 
-def chosen(frames, steps, wanted):
-    """name -> its frames at the wanted steps, with ArcFace's beginning told in its name."""
-    names = {"ArcFace": f"ArcFace\n(softmax to step {round(SOFT * steps)})"}
+def chosen(frames, begun, wanted):
+    """name -> its frames at the wanted steps, with the step at which ArcFace began in its name."""
+    names = {"ArcFace": f"ArcFace\n(softmax to step {begun})" if begun else "ArcFace"}
     return {names.get(name, name): [by_step[step] for step in wanted] for name, by_step in frames.items()}
 
 
@@ -153,6 +152,7 @@ def parsed():
     parser.add_argument(
         "--images", type=int, default=120, help="of a person, to train on; a third as many are held out"
     )
+    parser.add_argument("--soft", type=float, default=0.25, help="share of ArcFace's training that is plain softmax")
     parser.add_argument("--seed", type=int, default=0, help="of the network's start and the batches")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--to", type=Path, help="a PNG file")
@@ -164,21 +164,23 @@ def main():
     arguments = parsed()
     torch.set_num_threads(arguments.threads)
     steps, count = arguments.steps, arguments.images
+    begun = round(arguments.soft * steps)
     train, held_out = drawn(range(1, count + 1)), drawn(range(count + 1, count + 1 + count // 3))
     labels, faces = held_out[1].numpy(), [picture(person, 1) for person in range(PERSONS)]
     shown = sorted({round(steps * share) for share in SHOWN})
     film = sorted({round(steps * (index / (FILM - 1)) ** 2) for index in range(FILM)}) if arguments.gif else []
     frames = {}
     for name, make in LOSSES.items():
+        torch.manual_seed(arguments.seed)  # the same start for all
         with tqdm(total=steps, desc=name, leave=False, dynamic_ncols=True, disable=None) as bar:
-            frames[name] = trained(make, train, held_out, steps, {*shown, *film}, arguments.seed, bar)
+            frames[name] = trained(make(arguments.soft), train, held_out, steps, {*shown, *film}, arguments.seed, bar)
         print(line(name, frames[name][steps], labels), flush=True)
     if arguments.to:
-        figure = identity_charts.feature_frames(chosen(frames, steps, shown), labels, faces)
+        figure = identity_charts.feature_frames(chosen(frames, begun, shown), labels, faces)
         figure.savefig(arguments.to, dpi=72)
         print(arguments.to)
     if arguments.gif:
-        pictures = identity_charts.feature_film(chosen(frames, steps, film), labels, faces)
+        pictures = identity_charts.feature_film(chosen(frames, begun, film), labels, faces)
         pictures.save(arguments.gif, writer="pillow", dpi=70)
         print(arguments.gif)
 
