@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reid_da.identity_losses.cosine import CosineLoss, of_class, unit
+from reid_da.identity_losses.cosine import CosineLoss, cosines, of_class
 
 
 class Circle(CosineLoss):
@@ -33,10 +33,9 @@ class Circle(CosineLoss):
         self.margin = margin
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        with torch.autocast(features.device.type, enabled=False):
-            cosines = unit(features) @ self.prototypes().T
-        m, true = self.margin, of_class(cosines, labels)
-        negatives = self.scale * F.relu(cosines.detach() + m) * (cosines - m)
+        similarities = cosines(features, self.prototypes())
+        m, true = self.margin, of_class(similarities, labels)
+        negatives = self.scale * F.relu(similarities.detach() + m) * (similarities - m)
         negatives = negatives.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
         positive = self.scale * F.relu(1 + m - true.detach()) * (true - (1 - m))
         return F.softplus(negatives - positive.squeeze(1)).mean()

@@ -8,10 +8,41 @@ from torch import Tensor, nn
 
 from reid_da.distances import MIN_SQUARED, at_least_float32
 
+MIN_NORM = MIN_SQUARED**0.5
+
 
 def unit(rows: Tensor) -> Tensor:
     """Rows (N, D) over their L2 norms, at least float32; a row below 1e-6 is divided by that, so that its gradient is finite."""
-    return F.normalize(at_least_float32(rows), eps=MIN_SQUARED**0.5)
+    return F.normalize(at_least_float32(rows), eps=MIN_NORM)
+
+
+class _Cosines(torch.autograd.Function):
+    """(B, D) unit rows, (C, D) rows of any length -> (B, C). Unit copies of C rows would be most of a loss's time and memory."""
+
+    @staticmethod
+    def forward(ctx, units, rows):
+        norms = torch.linalg.vector_norm(rows, dim=1)
+        cosines = (units @ rows.T).div_(norms.clamp(min=MIN_NORM))
+        ctx.save_for_backward(units, rows, norms, cosines)
+        return cosines
+
+    @staticmethod
+    def backward(ctx, gradient):
+        units, rows, norms, cosines = ctx.saved_tensors
+        lengths = norms.clamp(min=MIN_NORM)
+        gradient = gradient / lengths
+        along = (gradient * cosines).sum(0) / lengths  # what a row's own length takes away again
+        along = torch.where(norms < MIN_NORM, 0, along)  # which is not divided by, below that
+        return gradient @ rows, (gradient.T @ units).addcmul_(rows, along[:, None], value=-1)
+
+
+def cosines(features: Tensor, rows: Tensor) -> Tensor:
+    """unit(features) @ unit(rows).T, (B, D) and (C, D) -> (B, C), in at least float32 under autocast too.
+
+    d cos_ij / d row_j = (unit(feature_i) - cos_ij unit(row_j)) / |row_j|, without unit rows in memory. Differentiable once.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        return _Cosines.apply(unit(features), at_least_float32(rows))
 
 
 def of_class(values: Tensor, labels: Tensor) -> Tensor:
@@ -95,8 +126,8 @@ class CosineLoss(nn.Module):
         return cls.__module__.rpartition(".")[2]
 
     def prototypes(self) -> Tensor:
-        """(C, D) unit vectors that stand for the persons."""
-        return unit(self.weight)
+        """(C, D) vectors that stand for the persons, of any length."""
+        return self.weight
 
     def margined(self, cosines: Tensor, labels: Tensor, features: Tensor) -> Tensor:
         """The (B, C) cosines with what the loss makes of them: f."""
@@ -104,9 +135,7 @@ class CosineLoss(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """The loss of (B, D) features of the persons `labels` (B,)."""
-        with torch.autocast(features.device.type, enabled=False):
-            cosines = unit(features) @ self.prototypes().T
-        logits = self.scale * self.margined(cosines, labels, features)
+        logits = self.scale * self.margined(cosines(features, self.prototypes()), labels, features)
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 

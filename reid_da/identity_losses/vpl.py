@@ -3,11 +3,33 @@
 import torch
 from torch import Tensor
 
-from reid_da.identity_losses.cosine import MARGINS, MarginLoss, check_form, unit
+from reid_da.identity_losses.cosine import MARGINS, MIN_NORM, MarginLoss, check_form, unit
+
+
+class _Mixed(torch.autograd.Function):
+    """W_j, or W_j + l / (1 - l) |W_j| M_j where `active`: |W_j| / (1 - l_j) times W~_j, without unit rows in memory.
+
+    The memory is not kept for the backward pass, since a step changes it before.
+    """
+
+    @staticmethod
+    def forward(ctx, weight, memory, active, share):
+        norms = torch.linalg.vector_norm(weight, dim=1)
+        lengths = torch.where(active, norms.clamp(min=MIN_NORM), 0)
+        mixed = torch.addcmul(weight, memory, share / (1 - share) * lengths[:, None])
+        ctx.save_for_backward(weight, norms, mixed)
+        return mixed
+
+    @staticmethod
+    def backward(ctx, gradient):
+        weight, norms, mixed = ctx.saved_tensors
+        along = (mixed - weight).mul_(gradient).sum(1) / norms.square()
+        along = torch.where(norms < MIN_NORM, 0, along)  # |W_j| stands still there
+        return torch.addcmul(gradient, weight, along[:, None]), None, None, None
 
 
 class VPL(MarginLoss):
-    """A margin loss against W~_j = (1 - l_j) W_j + l_j M_j, made unit again; l_j = lambda_value while T_j > 0, else 0.
+    """A margin loss against W~_j = (1 - l_j) W_j + l_j M_j; l_j = lambda_value while T_j > 0, else 0.
 
     M_j is the last feature of person j that was seen (unit, no gradient). Each step lowers every T_j by 1 and then sets it to
     `delta` for the persons of the batch, of all ranks, so that a feature serves the `delta` steps after its own. Memory begins
@@ -47,8 +69,7 @@ class VPL(MarginLoss):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def prototypes(self) -> Tensor:
-        share = self.lambda_value * (self.remaining > 0).to(self.memory.dtype)[:, None]
-        return unit(torch.lerp(unit(self.weight), self.memory.to(self.weight), share.to(self.weight)))
+        return _Mixed.apply(self.weight, self.memory.to(self.weight), self.remaining > 0, self.lambda_value)
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         loss = super().forward(features, labels)
