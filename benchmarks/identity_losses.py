@@ -25,15 +25,26 @@ CONF = Path(__file__).resolve().parents[1] / "conf" / "loss"
 CHANGED = {"vpl": {"warm_up": 0}}
 
 
+def block(name: str) -> dict:
+    """The options of a loss or a term."""
+    return yaml.safe_load((CONF / f"{name}.yaml").read_text()) | CHANGED.get(name, {})
+
+
+def names() -> list[str]:
+    """Softmax first, then the other losses, then the terms beside softmax."""
+    found = sorted((path.stem for path in CONF.glob("*.yaml")), key=lambda name: (name != "softmax", name))
+    alone = [name for name in found if hasattr(build.resolve(block(name)["_target_"]), "feature")]
+    return alone + [f"softmax + {name}" for name in found if name not in alone]
+
+
 class Classifier(nn.Module):
-    """A loss of conf/loss, or softmax and the term of that name."""
+    """A loss of conf/loss, or "softmax + term"."""
 
     def __init__(self, name: str, num_features: int, identities: int):
         super().__init__()
-        blocks = [yaml.safe_load((CONF / f"{one}.yaml").read_text()) for one in ("softmax", name)]
-        loss = build.build(blocks[1] | CHANGED.get(name, {}), num_features, identities)
-        self.added = None if hasattr(loss, "feature") else loss
-        self.loss = build.build(blocks[0], num_features, identities) if self.added else loss
+        loss, _, added = name.partition(" + ")
+        self.loss = build.build(block(loss), num_features, identities)
+        self.added = build.build(block(added), num_features, identities) if added else None
 
     def forward(self, features, labels):
         total = self.loss(features, labels)
@@ -70,12 +81,11 @@ def measured(identities: int, arguments, bar) -> dict[str, torch.Tensor]:
     draw = torch.Generator().manual_seed(0)
     features = torch.randn(arguments.batch, arguments.features, generator=draw).to(arguments.device)
     labels = torch.randint(identities, (arguments.batch // 4,), generator=draw).repeat_interleave(4)
-    names = sorted((path.stem for path in CONF.glob("*.yaml")), key=lambda name: (name != "softmax", name))
-    steps = {name: stepper(name, features, labels.to(arguments.device), identities) for name in names}
-    found = {name: [] for name in names}
+    steps = {name: stepper(name, features, labels.to(arguments.device), identities) for name in names()}
+    found = {name: [] for name in steps}
     for _ in range(arguments.turns + 1):  # one to warm up
-        for name in names:
-            found[name].append(steps[name]().diff(dim=0))
+        for name, step in steps.items():
+            found[name].append(step().diff(dim=0))
             bar.update()
     return {name: torch.stack(taken[1:]).amin(0) for name, taken in found.items()}
 
@@ -88,19 +98,18 @@ def main():
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    num_losses = len(list(CONF.glob("*.yaml")))
-    with tqdm(total=len(arguments.identities) * num_losses * (arguments.turns + 1), unit="step") as bar:
+    with tqdm(total=len(arguments.identities) * len(names()) * (arguments.turns + 1), unit="step") as bar:
         tables = [measured(identities, arguments, bar) for identities in arguments.identities]
     print(f"{arguments.batch} features of {arguments.features}, {arguments.device}, least of {arguments.turns}")
-    print(f"{'':<18}" + "".join(f"{f'{n:,} identities':>34}" for n in arguments.identities))
-    print(f"{'':<18}" + f"{'ms':>10}{'in softmaxes':>15}{'CPU s':>9}" * len(tables))
+    print(f"{'':<22}" + "".join(f"{f'{n:,} identities':>30}" for n in arguments.identities))
+    print(f"{'':<22}" + f"{'ms':>10}{'in softmaxes':>13}{'CPU s':>7}" * len(tables))
     for name in tables[0]:
-        line = f"{name + ' added' * (name not in ('softmax',) and False):<18}"
+        line = f"{name:<22}"
         for table in tables:
             loss, plain = table[name][0], table["softmax"][0]
-            line += f"{1000 * loss[0]:10.2f}{loss[0] / plain[0]:15.2f}{loss[1] / plain[1]:9.2f}"
+            line += f"{1000 * loss[0]:10.2f}{loss[0] / plain[0]:13.2f}{loss[1] / plain[1]:7.2f}"
         print(line)
-    print(f"{'Adam, whichever':<18}" + "".join(f"{1000 * t['softmax'][1, 0]:10.2f}{'':24}" for t in tables))
+    print(f"{'Adam, after any':<22}" + "".join(f"{1000 * table['softmax'][1, 0]:10.2f}{'':20}" for table in tables))
 
 
 if __name__ == "__main__":

@@ -116,3 +116,12 @@ def test_norms_from_its_command(command, tmp_path):
     assert len(lines) == 2 * 5 and last == str(picture) and not any("nan" in line for line in lines)
     assert "of 15 persons with 3 images or fewer" in lines[3], "half of them"
     assert picture.stat().st_size > 0
+
+
+def test_every_loss_has_its_cost_printed(command):
+    lines = command(
+        "identity_losses.py", "--turns", "1", "--identities", "40", "50", "--batch", "8", "--features", "16"
+    )
+    printed = {line[:22].strip().rpartition(" + ")[2]: line[22:].split() for line in lines[3:-1]}
+    assert printed.keys() == {path.stem for path in (BENCHMARKS.parent / "conf" / "loss").glob("*.yaml")}
+    assert printed["softmax"][1:3] == ["1.00", "1.00"] and all(len(numbers) == 6 for numbers in printed.values())
