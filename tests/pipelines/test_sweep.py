@@ -26,7 +26,7 @@ LR = "hhl.optimiser.lr.new"
 
 def run(work_dir: Path, *arguments: str) -> subprocess.CompletedProcess:
     line = [sys.executable, str(ROOT / "pipelines" / "sweep.py"), *SMALL, f"work_dir={work_dir}", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=400)
+    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=600)
 
 
 def table(path: Path) -> list[dict]:

@@ -4,7 +4,7 @@ import torch
 
 from reid_da.distances import euclidean
 from reid_da.protocol import protocol
-from reid_da.ranking import _ranks_in_block, _ranks_in_row, evaluate, rank_metrics
+from reid_da.ranking import ROWS, _ranks_in_block, _ranks_in_row, evaluate, rank_metrics
 
 
 def slow_rank_metrics(distances, query_persons, query_cameras, gallery_persons, gallery_cameras):
@@ -92,12 +92,12 @@ def test_metrics_follow_the_protocol(seed, levels):
 @pytest.mark.parametrize(("levels", "junk"), [(2, 0), (30, 9), (None, 0)])
 def test_ranks_of_a_block_are_those_of_its_rows(seed, levels, junk):
     """What a GPU does at once beside what the CPU does in turn; near matches, which are sorted, and far ones, counted."""
-    ids = network(40, 700, seed)
-    ids[2][: 700 * junk // 10] = -1
-    who = protocol(*ids, (40, 700))
+    ids = network(24, 200, seed)
+    ids[2][: 200 * junk // 10] = -1
+    who = protocol(*ids, (24, 200))
     draw = np.random.default_rng(seed)
-    rows = draw.standard_normal((40, 700)) if levels is None else draw.integers(0, levels, (40, 700)).astype(float)
-    rows -= (ids[0][:, None] == ids[2]) * draw.integers(0, 3, (40, 1))
+    rows = draw.standard_normal((24, 200)) if levels is None else draw.integers(0, levels, (24, 200)).astype(float)
+    rows -= (ids[0][:, None] == ids[2]) * draw.integers(0, 3, (24, 1))
     valid = np.flatnonzero(who.num_matches)
     expected = np.concatenate([_ranks_in_row(rows[query], query, who) for query in valid])
     assert (_ranks_in_block(torch.from_numpy(rows[valid]), valid, who) == expected).all()
@@ -155,9 +155,9 @@ def test_inputs_are_left_as_they_were():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_evaluate_is_rank_metrics_of_euclidean_distances(dtype):
     """More queries than one block, and features far from normalised."""
-    ids = network(600, 200, 7)
+    ids = network(ROWS + 30, 60, 7)
     generator = torch.Generator().manual_seed(2)
-    queries, gallery = (3 * torch.randn(n, 16, generator=generator, dtype=dtype) for n in (600, 200))
+    queries, gallery = (3 * torch.randn(n, 16, generator=generator, dtype=dtype) for n in (ROWS + 30, 60))
     expected = slow_rank_metrics(torch.cdist(queries.double(), gallery.double()).numpy(), *ids)
     query_persons, query_cameras, gallery_persons, gallery_cameras = ids
     arguments = (query_persons, query_cameras, gallery, gallery_persons, gallery_cameras)
