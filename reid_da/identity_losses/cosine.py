@@ -30,8 +30,10 @@ class _Cosines(torch.autograd.Function):
     def backward(ctx, gradient):
         units, rows, norms, cosines = ctx.saved_tensors
         lengths = norms.clamp(min=MIN_NORM)
+        along = (
+            torch.einsum("bc,bc->c", gradient, cosines) / lengths.square()
+        )  # what a row's own length takes away again
         gradient = gradient / lengths
-        along = (gradient * cosines).sum(0) / lengths  # what a row's own length takes away again
         along = torch.where(norms < MIN_NORM, 0, along)  # which is not divided by, below that
         return gradient @ rows, (gradient.T @ units).addcmul_(rows, along[:, None], value=-1)
 

@@ -7,25 +7,24 @@ from reid_da.identity_losses.cosine import MARGINS, MIN_NORM, MarginLoss, check_
 
 
 class _Mixed(torch.autograd.Function):
-    """W_j, or W_j + l / (1 - l) |W_j| M_j where `active`: |W_j| / (1 - l_j) times W~_j, without unit rows in memory.
+    """W~_j = (1 - l_j) unit(W_j) + l_j M_j of (C, D) weights and memory and (C,) shares l, without unit rows in memory.
 
     The memory is not kept for the backward pass, since a step changes it before.
     """
 
     @staticmethod
-    def forward(ctx, weight, memory, active, share):
+    def forward(ctx, weight, memory, shares):
         norms = torch.linalg.vector_norm(weight, dim=1)
-        lengths = torch.where(active, norms.clamp(min=MIN_NORM), 0)
-        mixed = torch.addcmul(weight, memory, share / (1 - share) * lengths[:, None])
-        ctx.save_for_backward(weight, norms, mixed)
-        return mixed
+        factors = (1 - shares) / norms.clamp(min=MIN_NORM)
+        ctx.save_for_backward(weight, norms, factors)
+        return (weight * factors[:, None]).addcmul_(memory, shares[:, None])
 
     @staticmethod
     def backward(ctx, gradient):
-        weight, norms, mixed = ctx.saved_tensors
-        along = (mixed - weight).mul_(gradient).sum(1) / norms.square()
-        along = torch.where(norms < MIN_NORM, 0, along)  # |W_j| stands still there
-        return torch.addcmul(gradient, weight, along[:, None]), None, None, None
+        weight, norms, factors = ctx.saved_tensors
+        along = torch.einsum("cd,cd->c", gradient, weight) / norms.square()  # what a row's own length takes away again
+        along = torch.where(norms < MIN_NORM, 0, along)  # which is not divided by, below that
+        return torch.addcmul(gradient, weight, along[:, None], value=-1).mul_(factors[:, None]), None, None
 
 
 class VPL(MarginLoss):
@@ -69,7 +68,8 @@ class VPL(MarginLoss):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def prototypes(self) -> Tensor:
-        return _Mixed.apply(self.weight, self.memory.to(self.weight), self.remaining > 0, self.lambda_value)
+        shares = self.lambda_value * (self.remaining > 0).to(self.weight)
+        return _Mixed.apply(self.weight, self.memory.to(self.weight), shares)
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         loss = super().forward(features, labels)

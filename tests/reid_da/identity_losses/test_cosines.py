@@ -52,7 +52,7 @@ def test_half_precision_is_computed_in_float32():
     torch.testing.assert_close(found, unit(features.float()) @ unit(rows).T)
 
 
-@pytest.mark.parametrize("length", [1.0, 50.0, 1e-3])
+@pytest.mark.parametrize("length", [1.0, 50.0, 1e-3, 1e-8, 0.0])
 def test_vpl_s_prototypes_point_where_the_mixture_of_unit_rows_does(length):
     """unit(lerp(unit(W), M, l)), its gradient included."""
     loss = VPL(5, 4, scale=4.0, margin=0.2, lambda_value=0.3).double()
