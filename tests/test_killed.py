@@ -1,6 +1,5 @@
 """Killed at any moment and started again, the command ends with the digits of an undisturbed run."""
 
-import csv
 import json
 import os
 import signal
@@ -67,30 +66,3 @@ def test_the_orphans_of_a_killed_driver_do_not_keep_the_next_run_from_starting(u
             assert again.end() == 0, again.said()
         until(lambda: not command.family(), 60)
     is_whole(work_dir, undisturbed)
-
-
-def trials(work_dir) -> list[dict]:
-    """A sweep's trials.csv without the times."""
-    with open(next(work_dir.glob("sweeps/*/trials.csv")), newline="") as file:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
-
-
-def test_a_sweep_killed_three_times_ends_with_every_trial_once_and_the_same_numbers(tmp_path):
-    """In the shared stages, in a trial's training, and between trials, under Ray with two at a time; then left alone."""
-    undisturbed, work_dir = tmp_path / "undisturbed" / "work", tmp_path / "work"
-    undisturbed.parent.mkdir()
-    with Started(undisturbed, at=None, name="sweep") as command:
-        assert command.end() == 0, command.said()
-    moments = [
-        lambda: reports(work_dir, "pretrain") > 1,
-        lambda: reports(work_dir, "hhl") > 12,
-        lambda: len(list(work_dir.glob("cache/hhl/*/result.json"))) > 2,
-    ]
-    for moment in moments:
-        with Started(work_dir, "cluster=local", at=None, name="sweep") as command:
-            until(moment)
-    with Started(work_dir, "cluster=local", at=None, name="sweep") as command:
-        assert command.end() == 0, command.said()
-    assert trials(work_dir) == trials(undisturbed) and len(trials(work_dir)) == 6
-    assert rows(work_dir) == rows(undisturbed)
-    assert statuses(work_dir) == {"FINISHED"} and left_over(work_dir) == []
