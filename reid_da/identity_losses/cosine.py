@@ -30,12 +30,13 @@ class _Cosines(torch.autograd.Function):
     def backward(ctx, gradient):
         units, rows, norms, cosines = ctx.saved_tensors
         lengths = norms.clamp(min=MIN_NORM)
-        along = (
-            torch.einsum("bc,bc->c", gradient, cosines) / lengths.square()
-        )  # what a row's own length takes away again
-        gradient = gradient / lengths
-        along = torch.where(norms < MIN_NORM, 0, along)  # which is not divided by, below that
-        return gradient @ rows, (gradient.T @ units).addcmul_(rows, along[:, None], value=-1)
+        with torch.autocast(rows.device.type, enabled=False):  # torch.compile traces it under the forward pass's
+            along = (
+                torch.einsum("bc,bc->c", gradient, cosines) / lengths.square()
+            )  # a row's own length takes it away again
+            along = torch.where(norms < MIN_NORM, 0, along)  # which is not divided by, below that
+            gradient = gradient / lengths
+            return gradient @ rows, (gradient.T @ units).addcmul_(rows, along[:, None], value=-1)
 
 
 def cosines(features: Tensor, rows: Tensor) -> Tensor:

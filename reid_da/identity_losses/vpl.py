@@ -22,7 +22,10 @@ class _Mixed(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         weight, norms, factors = ctx.saved_tensors
-        along = torch.einsum("cd,cd->c", gradient, weight) / norms.square()  # what a row's own length takes away again
+        with torch.autocast(weight.device.type, enabled=False):  # torch.compile traces it under the forward pass's
+            along = (
+                torch.einsum("cd,cd->c", gradient, weight) / norms.square()
+            )  # a row's own length takes it away again
         along = torch.where(norms < MIN_NORM, 0, along)  # which is not divided by, below that
         return torch.addcmul(gradient, weight, along[:, None], value=-1).mul_(factors[:, None]), None, None
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
+from reid_da.identity_losses.arcface import ArcFace
 from reid_da.identity_losses.cosine import cosines, unit
 from reid_da.identity_losses.vpl import VPL
 
@@ -69,3 +70,23 @@ def test_vpl_s_prototypes_point_where_the_mixture_of_unit_rows_does(length):
     mixed = gradients(lambda a, b: unit(a) @ unit(torch.lerp(unit(b), loss.memory, share)).T, features, rows)
     for found, expected in zip(gradients(own, features, rows), mixed, strict=True):
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("kind", [ArcFace, VPL])
+def test_a_compiled_loss_is_one_graph_with_the_same_gradients(kind, half):
+    """By the backend that compiles nothing; under autocast too, where the backward pass would be traced in bfloat16."""
+    torch.manual_seed(0)
+    alone, compiled = (kind(5, 7, **({"warm_up": 0} if kind is VPL else {})) for _ in range(2))
+    compiled.load_state_dict(alone.state_dict())
+    compiled.compile(backend="aot_eager", fullgraph=True)
+    for seed in range(2):  # at the second with a memory
+        found = []
+        for loss in (alone, compiled):
+            features = draw(6, 5, seed=seed).float().requires_grad_()
+            loss.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                value = loss(features, torch.arange(6) % 7)
+            value.backward()
+            found.append((value.detach(), features.grad, loss.weight.grad))
+        torch.testing.assert_close(*found)
