@@ -15,6 +15,12 @@ from reid_da import distributed
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that of two processes none waits for the other's last file."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> tiny.World:
     return tiny.draw_world(tmp_path_factory.mktemp("world"))
