@@ -28,7 +28,7 @@ TINY = [
 STEPS = ["gan.batch=8", "pretrain.batch=16", "hhl.batch=16", "hhl.persons=4", "arn.persons=4", "arn.target_batch=8"]
 OPTIONS = [*TINY, *STEPS, "methods=[hhl,arn]", "hhl.n_t=2", "gan.steps=40"]
 OPTIONS += [f"{name}.steps=40" for name in ("pretrain", "hhl", "arn")]
-SWEEP = [*TINY, *STEPS, "hhl.steps=16", "sweep.space.beta=[0.1,0.5,1.0]", "sweep.space.n_t=[0,2]"]
+SWEEP = [*TINY, *STEPS, "hhl.steps=16", "sweep.space.beta=[0.1,0.5]", "sweep.space.n_t=[0,2]"]
 COMMANDS = {"run": OPTIONS, "sweep": SWEEP}
 
 

@@ -31,6 +31,6 @@ def test_a_sweep_killed_three_times_ends_with_every_trial_once_and_the_same_numb
             until(moment)
     with Started(work_dir, "cluster=local", at=None, name="sweep") as command:
         assert command.end() == 0, command.said()
-    assert trials(work_dir) == trials(undisturbed) and len(trials(work_dir)) == 6
+    assert trials(work_dir) == trials(undisturbed) and len(trials(work_dir)) == 4
     assert rows(work_dir) == rows(undisturbed)
     assert statuses(work_dir) == {"FINISHED"} and left_over(work_dir) == []
