@@ -29,7 +29,8 @@ def folder(root: str, manifest: str | None = None) -> Dataset:
         lies in `root` and is no crop of a camera is in `unmatched`; beside a manifest nothing is looked for.
 
     Raises:
-        ValueError: no such folder, neither manifest nor camera folder, a camera without a crop, or see `manifest.read`.
+        ValueError: no such folder, neither manifest nor camera folder, two folders of one number, a camera without a crop,
+            or see `manifest.read`.
     """
     root = os.fspath(root)
     if not os.path.isdir(root):
@@ -48,6 +49,12 @@ def _of_camera_folders(root: str) -> Dataset:
         raise ValueError(
             f"{root}: no folder of a camera; {_some(names)}\nexpected {WANTED}\n"
             "name the folders after their cameras, or set the data set's root to the folder that holds them"
+        )
+    folders = {camera: name for name, camera in cameras.items()}
+    if twice := [name for name, camera in cameras.items() if folders[camera] != name]:
+        raise ValueError(
+            f"{root}: {twice[0]} and {folders[cameras[twice[0]]]} are both camera {cameras[twice[0]]}\n"
+            "expected a folder for each camera\nput them into one, or give one of them another number"
         )
     files, unmatched = files_below(root)
     records, found = [], set()

@@ -105,3 +105,10 @@ def test_all_cameras_without_a_crop_are_named(tmp_path):
 def test_a_missing_root_is_refused(tmp_path):
     with pytest.raises(ValueError, match="nowhere: no such folder\nexpected one that holds camera_<number>/"):
         folder(tmp_path / "nowhere")
+
+
+def test_two_folders_of_one_number_are_refused(tmp_path):
+    """camera_3 and camera_03 may be two cameras: nobody is to merge them unasked."""
+    lay_out(tmp_path, "camera_3/a.jpg", "camera_03/b.jpg", "camera_4/c.jpg")
+    with pytest.raises(ValueError, match="camera_03 and camera_3 are both camera 3\\n.*\\nput them into one"):
+        folder(tmp_path)
