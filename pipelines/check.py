@@ -37,11 +37,11 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             told = checking.of_files(found) + _notes(settings, role, dataset)
             if role == "target":
                 told += checking.as_target(name, bool(dataset.query), dataset.counts()["train"].cameras)
-            path = Path(settings["work_dir"]).absolute() / "figures" / f"check-{name}.png"
+            path = Path(settings["work_dir"]).absolute() / "figures" / f"check-{role}-{name}.png"
             figures.save(path, sheets.crops_by_camera(dataset, {one for one, _ in found.unreadable}))
             print("\n".join([*told, f"contact sheet: {path}"]), flush=True)
             wrong += checking.pointless(dataset, name, role, settings["same_camera"]) + checking.unreadable(
-                found, name, skip["skip_unreadable"]
+                found, name, skip["skip_unreadable"], path.with_suffix(".txt")
             )
             wrong += data_stage.unmatched(dataset, skip["skip_unmatched"])
     if wrong:

@@ -71,7 +71,7 @@ def of_files(found: Survey) -> list[str]:
 
 
 def pointless(dataset: Dataset, name: str, role: str, same_camera: bool = False) -> list[str]:
-    """What no run can come to anything with, a line each: found, expected, what helps."""
+    """What no run can come to anything with, a line each: found, expected, what helps. role: source, target, or judging alone."""
     lines, valid = [], inspection.queries(dataset, same_camera)
     if role == "source" and (persons := dataset.counts()["train"].persons) < 2:
         lines.append(
@@ -83,6 +83,11 @@ def pointless(dataset: Dataset, name: str, role: str, same_camera: bool = False)
             f"{name}: {nameless} of {len(dataset.train)} training images tell no person; a source must be labelled throughout: "
             "leave them out of it"
         )
+    elif role == "target" and not dataset.train:
+        lines.append(
+            f"{name}: no training images, so there is nothing to adapt to; expected crops in train. A trained model is judged on "
+            "such a set by pipelines/evaluate.py"
+        )
     if valid.total and not valid.valid:
         lines.append(
             f"{name}: {valid}; expected a gallery image of the person by another camera: put such persons into query and gallery, "
@@ -91,14 +96,16 @@ def pointless(dataset: Dataset, name: str, role: str, same_camera: bool = False)
     return lines
 
 
-def unreadable(found: Survey, name: str, skip: bool) -> list[str]:
-    """What a run would end at, unless such files are to be left out."""
+def unreadable(found: Survey, name: str, skip: bool, listed: Path) -> list[str]:
+    """What a run would end at, unless such files are to be left out. listed: the file in which all are named, if many are."""
     if not found.unreadable or skip:
         return []
     named = [f"{path} ({why})" for path, why in found.unreadable]
+    if len(named) > SHOWN:
+        listed.write_text("".join(f"{one}\n" for one in named))
     return [
-        f"{name}: {len(named)} images cannot be read: {_some(named)}; mend or remove them, or leave such files out with "
-        "data.skip_unreadable=true"
+        f"{name}: {len(named)} images cannot be read: {_some(named)}{f' (all in {listed})' * (len(named) > SHOWN)}; mend or "
+        "remove them, or leave such files out with data.skip_unreadable=true"
     ]
 
 

@@ -13,15 +13,25 @@ from pathlib import Path
 from pipelines import checking
 from pipelines.build import build, resolve
 from pipelines.cache import Stage
+from pipelines.files import statuses
+from reid_da.augment import IMAGENET_MEAN, IMAGENET_STD
 from reid_da.datasets import synthetic
 from reid_da.datasets.folders import ENDINGS
 from reid_da.records import differences, is_person
 
 SPLITS = {"train": "bilinear", "query": "bicubic", "gallery": "bicubic"}  # HHL's filters
+PREPROCESSING = {  # of what every method sees; models tell it, and one that tells another is not evaluated
+    "colour": "RGB",
+    "resample": SPLITS["query"],
+    "mean": list(IMAGENET_MEAN),  # of pixels / 255
+    "std": list(IMAGENET_STD),
+}
 
 
-def data_stage(settings: dict, role: str, version: int) -> Stage:
+def data_stage(settings: dict, role: str, version: int, *, judging: bool = False) -> Stage:
     """The stage that reads or draws, and decodes, the data set in `role` ("source" or "target").
+
+    judging: it is only to judge a trained model, and needs no training images.
 
     Raises:
         ValueError: the folder is missing or malformed (see the reader), or cannot be drawn.
@@ -36,16 +46,17 @@ def data_stage(settings: dict, role: str, version: int) -> Stage:
         draw = {"world": block["world"], "seed": data["seed"], **world}
         named = synthetic.can_redraw(block["world"]["world"])  # the files tell persons
         about = _about(settings, role) | _facts(named, named, (camera for _, camera in _drawn_files(settings, role)))
-        about["notes"] = _long_tail(block["name"], world) + (_as_target(about) if role == "target" else [])
+        about["notes"] = _long_tail(block["name"], world)
+        about["notes"] += _as_target(about) if role == "target" else _drawn_source(settings)
         return Stage("data", f"data {block['name']}", values | {"draw": draw}, version=version, about=about)
     dataset = build(block["reader"], root)
     wrong = unmatched(dataset, data["skip_unmatched"])
-    wrong += checking.pointless(dataset, block["name"], role, settings["same_camera"])
+    wrong += checking.pointless(dataset, block["name"], "judging" if judging else role, settings["same_camera"])
     if wrong:
         raise ValueError("\n".join(wrong))
     values |= {"root": root, "fingerprint": fingerprint(dataset)}
-    persons, cameras = zip(*((record.person, record.camera) for record in dataset.train), strict=True)
-    about = _about(settings, role) | _facts(bool(dataset.query), all(map(is_person, persons)), cameras)
+    labelled = all(is_person(record.person) for record in dataset.train)
+    about = _about(settings, role) | _facts(bool(dataset.query), labelled, (one.camera for one in dataset.train))
     about["notes"] = notes(block["name"], dataset, block["reader"], settings["same_camera"])
     about["notes"] += _as_target(about) if role == "target" else []
     about["whole"] = not _differences(dataset, block["reader"])
@@ -62,6 +73,16 @@ def _long_tail(name: str, world: dict) -> list[str]:
     return [f"{name}: {100 * share:g} % of the training persons have two or three images (data.world.long_tail)"] * (
         share > 0
     )
+
+
+def _drawn_source(settings: dict) -> list[str]:
+    if data_root(settings, "target") is None:
+        return []
+    name = settings["source"]["name"]
+    return [
+        f"{name}: drawn people, no photographs, so what is learned from them is for trying things out: for a model to work with "
+        "give a labelled set of photographs, source.root=/path, and recipe=paper"
+    ]
 
 
 def _as_target(about: dict) -> list[str]:
@@ -115,8 +136,8 @@ def fingerprint(dataset) -> str:
     """Hash of every image's and list's path, size and time of change: what stands for the contents of data on disk."""
     digest = hashlib.sha256()
     images = (record.path for split in SPLITS for record in getattr(dataset, split))
-    for path in (*images, *dataset.lists):
-        status = os.stat(path)
+    paths = [*images, *dataset.lists]
+    for path, status in zip(paths, statuses(paths), strict=True):
         digest.update(json.dumps([path, status.st_size, status.st_mtime_ns]).encode())
     return digest.hexdigest()[:16]
 
@@ -142,7 +163,8 @@ def notes(name: str, dataset, block: dict, same_camera: bool = False) -> list[st
         lines.append(f"{name}: {dataset.num_junk} junk images (person -1) left out")
     if count := len(dataset.unmatched):
         named = ", ".join(dataset.unmatched[:3]) + (", ..." if count > 3 else "")
-        lines.append(f"{name}: {count} files that are no image of the pattern left out: {named}")
+        lines.append(f"{name}: {count} files that are no images of the data set left out: {named}")
+    lines += [f"{name}: {line}" for line in dataset.remarks]
     return lines + [f"{name}: {line}" for line in checking.remarks(dataset, same_camera)]
 
 

@@ -37,7 +37,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     model = saved.find(own["model"], work_dir, settings["tracking"]["uri"])
     settings["images"] = {side: int(model.about[side]) for side in ("height", "width")}
     with cluster.connect(settings) as launch:
-        data = data_stage.data_stage(settings, "target", graph.VERSIONS["data"])
+        data = data_stage.data_stage(settings, "target", graph.VERSIONS["data"], judging=True)
         plan = scoring.plan(model, data, own, settings)
         scores = plan[1:]
         about = scores[0].about

@@ -3,7 +3,10 @@
 import io
 import json
 import os
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +68,17 @@ def write_whole(path: Path, buffer: io.BytesIO) -> None:
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def statuses(paths: Sequence[str]) -> Iterator[os.stat_result]:
+    """os.stat of each path, in order; by threads, since a shared disk answers many as fast as one. A terminal is told how far."""
+    told = time.monotonic()
+    with ThreadPoolExecutor(16) as pool:
+        for done, status in enumerate(pool.map(os.stat, paths)):
+            yield status
+            if sys.stderr.isatty() and time.monotonic() - told > 1:  # a line of our own: this must do without tqdm
+                told = time.monotonic()
+                print(f"looking at files: {done:,} of {len(paths):,}", end="\r", file=sys.stderr, flush=True)
 
 
 def last_line(path: Path) -> dict | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipelines import allowed, checks, identity, ready, training
 from pipelines.cache import Stage
-from pipelines.data_stage import data_stage, origin
+from pipelines.data_stage import PREPROCESSING, data_stage, origin
 from pipelines.young import without_off
 from reid_da.datasets.synthetic import can_redraw
 
@@ -174,7 +174,7 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
     if "labels" in own and labels != own["labels"]:
         own["labels"] = labels
         variant = f"{variant} {name}.labels={labels}".removeprefix("default ")
-    about = _about(settings) | {"method": name, "variant": variant}
+    about = _about(settings) | {"method": name, "variant": variant, "preprocessing": PREPROCESSING}
     if name == "pretrain":  # knows nothing of the other data set, and serves both directions
         inputs = {"source": data[labels]}
         about = {k: v for k, v in about.items() if k != "target"} | {"source": data[labels].about["dataset"]}

@@ -21,17 +21,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipelines.data_stage import SPLITS
+from pipelines.data_stage import PREPROCESSING
 from pipelines.training import trained_method
 from reid_da.augment import IMAGENET_MEAN, IMAGENET_STD
 
 METHOD = "method"  # folder within a logged model's: the stage's stage.json and model.pt
-PREPROCESSING = {
-    "colour": "RGB",
-    "resample": SPLITS["query"],
-    "mean": list(IMAGENET_MEAN),  # of pixels / 255; the model's own business, said for those who check
-    "std": list(IMAGENET_STD),
-}
 
 
 class Embedder(nn.Module):
@@ -91,11 +85,13 @@ def log_model(client_uri: str, run_id: str, stage_folder: Path, about: dict, nam
 
     client, stage = MlflowClient(client_uri), json.loads((stage_folder / "stage.json").read_text())
     embedder = Embedder(trained_method(stage_folder), about["height"], about["width"])
-    metadata = about | PREPROCESSING | {"num_features": embedder.num_features, "hash": stage["hash"]}
+    metadata = {k: v for k, v in about.items() if k != "preprocessing"} | PREPROCESSING
+    metadata |= {"num_features": embedder.num_features, "hash": stage["hash"]}
     saved = Model(run_id=run_id, metadata=metadata)
     with TemporaryDirectory() as folder:
         _save(embedder, f"{folder}/model", saved, example(about["height"], about["width"]).numpy())
-        _keep_weights(stage_folder, stage | {"about": stage["about"] | about}, Path(folder) / "model" / METHOD)
+        told = stage["about"] | about | {"preprocessing": PREPROCESSING}
+        _keep_weights(stage_folder, stage | {"about": told}, Path(folder) / "model" / METHOD)
         experiment = client.get_run(run_id).info.experiment_id
         model = client.create_logged_model(experiment, name, run_id, tags={"hash": stage["hash"]})
         saved.model_id, saved.model_uuid, saved.artifact_path = model.model_id, model.model_id, model.artifact_location

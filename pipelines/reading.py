@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import cache, shards
+from pipelines import cache, checking, shards
 from pipelines.build import build
 from pipelines.data_stage import SPLITS, sizes
 from pipelines.files import reporter
@@ -22,6 +22,7 @@ from pipelines.shards import Shard
 from reid_da import decoding
 from reid_da.images import ImageStore
 from reid_da.records import Dataset
+from reid_da.survey import Survey, twins
 
 SHARD = 1024  # images in a shard: what a killed run may lose
 PICTURES = "pictures.npy"
@@ -45,14 +46,16 @@ def make_data(job: dict, spread: Callable) -> None:
 
 def decode_shard(job: dict) -> None:
     """Images rows[0]..rows[1] of a split, unless they are there and what they should be."""
-    folder, found = Path(job["part"]) / job["split"], []
-    if not (folder / "shards").is_dir():  # a killed command's worker may come when all is done, or given up
+    folder, found, digests = Path(job["part"]) / job["split"], [], []
+    if (
+        _sealed(folder) or not (folder / "shards").is_dir()
+    ):  # a killed command's worker may come when all is done, or given up
         return
     shard = Shard(folder / PICTURES, *job["rows"])
     with shard.held():
         if shard.whole():
             return
-        shard.write(_pictures(job, found), beside={"sizes": found})
+        shard.write(_pictures(job, found, digests), beside={"sizes": found, "digests": digests})
     with cache.writing(job):
         done = sum(_done(Path(job["part"]) / split, count) for split, count in job["counts"].items())
         reporter(job)(done, sum(job["counts"].values()), phase="decoding")
@@ -84,12 +87,15 @@ def _shards(job: dict, dataset: Dataset) -> list[dict]:
     return found
 
 
-def _pictures(job: dict, found: list) -> Iterator[np.ndarray]:
-    """The shard's pictures in chunks; their original sizes are added to `found`."""
+def _pictures(job: dict, found: list, digests: list) -> Iterator[np.ndarray]:
+    """The shard's pictures in chunks; their original sizes are added to `found`, what tells files apart to `digests`."""
     settings = job["settings"]
     how = {"resample": SPLITS[job["split"]], "skip_unreadable": settings["skip_unreadable"]}
-    for pictures, original in decoding.decoded(job["paths"], **settings["images"], **how, threads=job["threads"]):
+    for pictures, original, which in decoding.decoded(
+        job["paths"], **settings["images"], **how, threads=job["threads"]
+    ):
         found += original.tolist()
+        digests += which
         yield pictures
 
 
@@ -105,14 +111,22 @@ def _finish(job: dict, dataset: Dataset) -> None:
     part = Path(job["part"])
     summary = {"junk": dataset.num_junk, "unmatched": list(dataset.unmatched), "splits": {}}
     summary["camera_names"] = dataset.camera_names
+    files: list[tuple[str, str, str]] = []
+    found = Survey()
     for split in SPLITS:
         folder, records = part / split, getattr(dataset, split)
+        ends = [(a, min(a + SHARD, len(records))) for a in range(0, len(records), SHARD)]
+        beside = [Shard(folder / PICTURES, *rows).beside() for rows in ends]
+        original = np.array([size for one in beside for size in one["sizes"]], np.int64).reshape(-1, 2)
         if not _sealed(folder):
-            parts = [Shard(folder / PICTURES, a, min(a + SHARD, len(records))) for a in range(0, len(records), SHARD)]
-            original = np.array([size for shard in parts for size in shard.beside()["sizes"]], np.int64)
-            decoding.seal(folder, folder / PICTURES, records, original.reshape(-1, 2))
-        shutil.rmtree(folder / "shards", ignore_errors=True)
+            decoding.seal(folder, folder / PICTURES, records, original)
+        digests = [which for one in beside for which in one.get("digests") or [""] * len(one["sizes"])]  # older: none
+        files += [(split, record.path, which) for record, which in zip(records, digests, strict=True) if which]
+        found.sizes.update(map(tuple, original[original.any(axis=1)].tolist()))
         summary["splits"][split] = dict(zip(("images", "persons", "cameras"), dataset.counts()[split], strict=True))
         summary["splits"][split]["skipped"] = ImageStore(folder).skipped
-    cache.write_json(part / "result.json", summary)
+    found.twins = twins(files)
+    cache.write_json(part / "result.json", summary | {"files": checking.of_files(found)})
+    for split in SPLITS:  # last: a killed command's successor asks them again
+        shutil.rmtree(part / split / "shards", ignore_errors=True)
     cache.finish(job)

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.data_stage import SPLITS, training_files
-from pipelines.files import write_whole
+from pipelines.files import statuses, write_whole
 from reid_da import decoding
 from reid_da.datasets.folders import ENDINGS
 from reid_da.images import ImageStore
@@ -73,8 +73,7 @@ def _look(text: str) -> tuple[dict, list[str]]:
     if missing:
         raise _refusal(root, missing, len(used) + len(missing), Path(settings["work_dir"]))
     digest = hashlib.sha256()
-    for name in used:
-        status = os.stat(os.path.join(root, name))
+    for name, status in zip(used, statuses([os.path.join(root, name) for name in used]), strict=True):
         digest.update(json.dumps([name, status.st_size, status.st_mtime_ns]).encode())
     own = "own cameras' are the images themselves" if pairs else "own cameras' included"
     note = f"styles: {len(used)} files of {root}, for {len(files)} images and {len(cameras)} cameras, {own}"

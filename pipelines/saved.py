@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipelines import models
 from pipelines.cache import Given, held
+from pipelines.data_stage import PREPROCESSING
 from pipelines.store import client_of
 from pipelines.training import trained_method
 
@@ -133,6 +134,14 @@ def _in_folder(folder: Path) -> Given:
         raise ValueError(
             f"the model in {folder} does not tell its {', '.join(missing)}, as older ones do not; train it again, with "
             f"force=[{stage['name']}]"
+        )
+    if (
+        found := about.get("preprocessing", PREPROCESSING)
+    ) != PREPROCESSING:  # older models are of this code, and do not tell
+        other = next(key for key in {**PREPROCESSING, **found} if found.get(key) != PREPROCESSING.get(key))
+        raise ValueError(
+            f"the model in {folder} takes images with {other} {found.get(other)}; expected {PREPROCESSING.get(other)}"
+            ", as images are prepared here: evaluate it with the code that trained it"
         )
     weights = hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()
     known = hashlib.sha256(f"{stage['hash']} {weights}".encode()).hexdigest()[:16]

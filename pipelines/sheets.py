@@ -37,9 +37,12 @@ def contact_sheet(data: Path, rows: int = 8) -> plt.Figure:
 def crops_by_camera(dataset: Dataset, left_out: set[str], rows: int = 8) -> plt.Figure:
     """Training images by camera (columns), from their files: a person a row who was seen by many, or any where none is told.
 
+    Where there are no training images, those of query and gallery.
+
     left_out: paths that cannot be read.
     """
-    records = [record for record in dataset.train if record.path not in left_out]
+    every = dataset.train or (*dataset.query, *dataset.gallery)
+    records = [record for record in every if record.path not in left_out]
     return _sheet(records, lambda path: decode(path, *SHEET, "bicubic")[0], SHEET, rows, dataset.camera_names)
 
 
@@ -57,7 +60,9 @@ def _sheet(records: list[Record], picture: Callable, size: tuple[int, int], rows
     cells = [seen[person] for person in chosen]
     if not chosen:
         of_camera = {camera: [record.path for record in records if record.camera == camera] for camera in cameras}
-        cells = [{c: paths[i * len(paths) // rows] for c, paths in of_camera.items()} for i in range(rows)]
+        spread = {c: _some(paths, rows) for c, paths in of_camera.items()}
+        longest = max(map(len, spread.values()), default=0)
+        cells = [{c: paths[i] for c, paths in spread.items() if i < len(paths)} for i in range(longest)]
     sheet = Sheet(max(1, len(cells)), max(1, len(cameras)), size)
     for r, places in enumerate(cells):
         for c, camera in enumerate(cameras):
@@ -68,6 +73,11 @@ def _sheet(records: list[Record], picture: Callable, size: tuple[int, int], rows
     for c, camera in enumerate(cameras):
         sheet.title(c, _title(camera, names))
     return sheet.figure
+
+
+def _some(paths: list, count: int) -> list:
+    """So many of them from first to last, each once."""
+    return [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, count).astype(int))]
 
 
 def style_grid(styles: Path, data: Path, rows: int = 8) -> plt.Figure:

@@ -113,7 +113,8 @@ def make(stages: list[Stage], settings: dict, launch, track=None, early: dict[st
 
 
 def remarks(stage: Stage, settings: dict) -> list[str]:
-    """What is to be told of a finished stage: unreadable images that were left out; measures that fail or cannot be told.
+    """What is to be told of a finished stage: what a data set's files are, and which were left out; measures that fail or
+    cannot be told.
 
     Raises:
         ValueError: styles below their bounds where gan.require_quality is set.
@@ -126,11 +127,11 @@ def remarks(stage: Stage, settings: dict) -> list[str]:
         return [f"WARNING: poor styles: {', '.join(failed)}"] * bool(failed) + found.get("notes", [])
     if stage.name != "data":
         return []
-    splits = result(stage, settings)["splits"]
-    skipped = {split: counts["skipped"] for split, counts in splits.items() if counts["skipped"]}
-    return [
-        f"{stage.label}: {len(paths)} unreadable images left out of {s}: {paths[0]} ..." for s, paths in skipped.items()
-    ]
+    found = result(stage, settings)
+    skipped = {split: counts["skipped"] for split, counts in found["splits"].items() if counts["skipped"]}
+    told = [] if "draw" in stage.settings else found.get("files", [])
+    told += [f"{len(paths)} unreadable images left out of {split}: {paths[0]} ..." for split, paths in skipped.items()]
+    return [f"{stage.label}: {line}" for line in told]
 
 
 def _wave(missing: list[Stage], launch) -> list[Stage]:

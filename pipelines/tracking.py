@@ -215,7 +215,7 @@ class Tracking:
 
     def _stage_run(self, stage: Stage) -> str:
         if stage.hash not in self.runs:
-            about = {k: str(v) for k, v in stage.about.items() if k != "notes"}
+            about = {k: str(v) for k, v in stage.about.items() if k not in ("notes", "preprocessing")}
             parent = self.parents.get(stage.hash, self.pipeline)
             tags = {"stage": stage.name, "mlflow.parentRunId": parent, **about}
             variant = about.get("variant", "default")

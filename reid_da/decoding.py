@@ -4,13 +4,17 @@ Called by the data stage, and for single files by whatever else reads pictures.
 """
 
 import errno
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from itertools import repeat
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -22,10 +26,11 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for one file or another
 Progress = Callable[[int, int], None]
 CHUNK = 256  # decoded pictures that are in memory together
+NAMED = 3  # files that an error names, of many
 
 
-def decode(path: str, height: int, width: int, resample: str) -> tuple[np.ndarray, tuple[int, int]]:
-    """One image file as (height, width, 3) uint8 RGB, and its original (width, height). Raises one of DAMAGED."""
+def decode(path: str | BinaryIO, height: int, width: int, resample: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """One image file, or its contents, as (height, width, 3) uint8 RGB, and its original (width, height). Raises one of DAMAGED."""
     with Image.open(path) as image:
         size = image.size
         return np.asarray(image.convert("RGB").resize((width, height), FILTERS[resample])), size
@@ -69,7 +74,7 @@ def create(
         skip_unreadable: leave out and count what cannot be decoded, instead of stopping.
         progress: progress(images done, images in all).
     Raises:
-        ValueError: with the path of an unreadable image. OSError: the disk has no room.
+        ValueError: with the paths of unreadable images. OSError: the disk has no room.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +84,7 @@ def create(
     size = {"height": height, "width": width, "resample": resample, "skip_unreadable": skip_unreadable}
     with open(target, "r+b") as file:  # not through the map, whose pages would stay in memory
         file.seek(place)
-        for pictures, found in decoded([record.path for record in records], **size):
+        for pictures, found, _ in decoded([record.path for record in records], **size):
             file.write(pictures)
             sizes[done : done + len(found)] = found
             done += len(found)
@@ -92,31 +97,33 @@ def create(
 
 def decoded(
     paths: Sequence[str], *, height: int, width: int, resample: str, skip_unreadable: bool, threads: int | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[str]]]:
     """The files' pictures in chunks, in order, decoded by threads: Pillow works outside Python's lock.
 
     Args:
         threads: as many as there are cores unless told, and never more than 8.
     Yields:
-        Pictures (B, height, width, 3) uint8 and original sizes (B, 2), width and height; what cannot be decoded is black and of
-        size 0.
+        Pictures (B, height, width, 3) uint8, original sizes (B, 2), width and height, and hexadecimal digests of the files' bytes;
+        what cannot be decoded is black, of size 0 and has the digest "".
     Raises:
-        ValueError: with the path of an unreadable image, unless such are skipped.
+        ValueError: with the paths of unreadable images, unless such are skipped, when all have been tried.
     """
+    damaged: list[str] = []
     with ThreadPoolExecutor(min(8, threads or os.cpu_count() or 1)) as pool:
         for start in range(0, len(paths), CHUNK):
             chunk = paths[start : start + CHUNK]
             pictures, sizes = np.zeros((len(chunk), height, width, 3), np.uint8), np.zeros((len(chunk), 2), np.int64)
-            found = pool.map(_try, chunk, *map(repeat, (height, width, resample)))
+            found, digests = pool.map(_try, chunk, *map(repeat, (height, width, resample))), [""] * len(chunk)
             for row, (path, result) in enumerate(zip(chunk, found, strict=True)):
                 if not isinstance(result, Exception):
-                    pictures[row], sizes[row] = result
+                    pictures[row], sizes[row], digests[row] = result
                 elif not skip_unreadable:
-                    raise ValueError(
-                        f"{path} cannot be read ({result}); mend or remove it, or leave such files out "
-                        "with data.skip_unreadable=true"
-                    ) from result
-            yield pictures, sizes
+                    damaged.append(f"{path} cannot be read ({reason(result)})")
+            if not damaged:
+                yield pictures, sizes, digests
+    if damaged:
+        named = ", ".join(damaged[:NAMED]) + (f", ... ({len(damaged)} such files)" if len(damaged) > NAMED else "")
+        raise ValueError(f"{named}; mend or remove them, or leave such files out with data.skip_unreadable=true")
 
 
 def seal(folder: Path, pictures: Path, records: Sequence[Record], sizes: np.ndarray) -> None:
@@ -186,6 +193,17 @@ class _Beside:
 
 def _try(path: str, height: int, width: int, resample: str):
     try:
-        return decode(path, height, width, resample)
+        content = Path(path).read_bytes()
+        return *decode(BytesIO(content), height, width, resample), digest(content)
     except DAMAGED as error:
         return error
+
+
+def reason(error: Exception) -> str:
+    """What Pillow says of a file's contents, without their address in memory."""
+    return re.sub(r"<_io.BytesIO[^>]*>", "it", str(error)) or type(error).__name__
+
+
+def digest(content: bytes) -> str:
+    """What tells a file's bytes from another's: 32 hexadecimal digits."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

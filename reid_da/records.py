@@ -48,7 +48,7 @@ class Dataset:
     `num_junk` counts the images dropped as JUNK, and `unmatched` lists (sorted) the paths that were passed over because
     no pattern matched their name and no list names them, so that nothing is skipped unseen. `lists` are the files, if
     any, that tell whom and where the images show: with another text in them it is another data set. `camera_names` has the
-    names of those cameras, by number, that have one.
+    names of those cameras, by number, that have one. `remarks` are lines that a user should read, of what the reader left alone.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Dataset:
     unmatched: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     camera_names: dict[int, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def num_images(self) -> int:

@@ -1,12 +1,11 @@
 """Every image file of a data set read and decoded once: sizes, files that cannot be decoded, the same file in two splits.
 
-Called by pipelines/check.py; runs decode for themselves.
+Called by pipelines/check.py; runs, which decode for themselves, tell the same of what they decoded (`twins`).
 """
 
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from reid_da.decoding import DAMAGED
+from reid_da.decoding import DAMAGED, digest, reason
 from reid_da.records import SPLITS, Dataset
 
 CHUNK = 256  # files that are in memory together
@@ -47,37 +46,48 @@ class Survey:
 
 
 def survey(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Survey:
-    """Read all files of the data set, in parallel and in bounded memory (16 bytes and a path stay of each).
+    """Read all files of the data set, in parallel and in bounded memory (a digest and a path stay of each).
 
     Args:
         progress: progress(files done, files in all).
     """
     files = [(split, record.path) for split in SPLITS for record in getattr(dataset, split)]
-    found, first = Survey(), {}
+    found, whole = Survey(), []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(files), CHUNK):
             chunk = files[start : start + CHUNK]
-            for (split, path), (size, digest, wrong) in zip(
-                chunk, pool.map(_look, (path for _, path in chunk)), strict=True
-            ):
+            seen = pool.map(_look, (path for _, path in chunk))
+            for (split, path), (size, which, wrong) in zip(chunk, seen, strict=True):
                 if wrong:
                     found.unreadable.append((path, wrong))
-                    continue
-                found.sizes[size] += 1
-                other, before = first.setdefault(digest, (split, path))
-                if other != split:
-                    found.twins.append((before, path))
+                else:
+                    found.sizes[size] += 1
+                    whole.append((split, path, which))
             if progress:
                 progress(start + len(chunk), len(files))
+    found.twins = twins(whole)
     return found
 
 
-def _look(path: str) -> tuple[tuple[int, int], bytes, str]:
+def twins(files: Iterable[tuple[str, str, str]]) -> list[tuple[str, str]]:
+    """(path, path) of equal bytes in different splits, each later file with the first of its kind.
+
+    files: (split, path, digest of the bytes).
+    """
+    found, first = [], {}
+    for split, path, which in files:
+        other, before = first.setdefault(which, (split, path))
+        if other != split:
+            found.append((before, path))
+    return found
+
+
+def _look(path: str) -> tuple[tuple[int, int], str, str]:
     """Size, digest of the bytes, and what is wrong with them, if anything."""
     try:
         content = Path(path).read_bytes()
         with Image.open(BytesIO(content)) as image:
             image.load()
-            return image.size, hashlib.blake2b(content, digest_size=16).digest(), ""
+            return image.size, digest(content), ""
     except DAMAGED as error:
-        return (0, 0), b"", str(error).replace(repr(path), "it") or type(error).__name__
+        return (0, 0), "", reason(error)

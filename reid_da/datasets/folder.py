@@ -13,6 +13,7 @@ from reid_da.datasets.folders import ENDINGS
 from reid_da.datasets.listed import files_below
 from reid_da.records import UNLABELLED, Dataset, Record
 
+CROPS = (*ENDINGS, ".bmp", ".tif", ".tiff", ".webp")  # what people's own crops come as
 CAMERA = re.compile(r"^camera_(\d+)$", re.ASCII)
 WANTED = "camera_<number>/, a folder of crops for each camera, or manifest.csv with the columns path and camera"
 
@@ -46,9 +47,12 @@ def _of_camera_folders(root: str) -> Dataset:
     cameras = {name: int(match[1]) for name in names if (match := CAMERA.match(name))}
     cameras = {name: camera for name, camera in cameras.items() if os.path.isdir(os.path.join(root, name))}
     if not cameras:
+        flat = any(name.lower().endswith(CROPS) for name in names)
         raise ValueError(
             f"{root}: no folder of a camera; {_some(names)}\nexpected {WANTED}\n"
-            "name the folders after their cameras, or set the data set's root to the folder that holds them"
+            + "put the crops of each camera into a folder of its own, of one camera into camera_1" * flat
+            + "name the folders after their cameras, or set the data set's root to the folder that holds them"
+            * (not flat)
         )
     folders = {camera: name for name, camera in cameras.items()}
     if twice := [name for name, camera in cameras.items() if folders[camera] != name]:
@@ -60,7 +64,7 @@ def _of_camera_folders(root: str) -> Dataset:
     records, found = [], set()
     for path in files:
         name = os.path.relpath(path, root).split(os.sep)[0]
-        if name in cameras and path.lower().endswith(ENDINGS):
+        if name in cameras and path.lower().endswith(CROPS):
             records.append(Record(path, UNLABELLED, cameras[name]))
             found.add(name)
         else:
@@ -70,7 +74,7 @@ def _of_camera_folders(root: str) -> Dataset:
         others = [os.path.relpath(path, home) for path in sorted(unmatched) if path.startswith(home + os.sep)]
         raise ValueError(
             f"{root}: no crop in {', '.join(empty)}; {empty[0]}: {_some(others)}\n"
-            f"expected crops ({', '.join(ENDINGS)}) there, in sub-folders or not\n"
+            f"expected crops ({', '.join(CROPS)}) there, in sub-folders or not\n"
             "put some there, or take the folder away"
         )
     return Dataset("folder", tuple(records), (), (), unmatched=tuple(sorted(unmatched)))

@@ -4,12 +4,14 @@
     entrance/0001.jpg,entrance,12,query
     /nvr/7/a.jpg,car park,,train        a path is absolute or below the manifest's folder; of this one no one knows whom
 
-A camera is a number from 0 on or any text; where one camera is a text, all are, and are numbered 1, 2, ... in the order of
-their sorted texts (`Dataset.camera_names` keeps them). So are persons; where all are numbers, -1 is junk and 0 a distractor, as
-in Market-1501. A crop without a split is for training.
+A camera is a number from 0 on (03 is 3) or any text; where one camera is a text, all are, and are numbered 1, 2, ... in the
+order of their sorted texts (`Dataset.camera_names` keeps them). So are persons; where all are numbers, -1 is junk and 0 a
+distractor, as in Market-1501. A crop without a split is for training. Further columns are left alone, and told in
+`Dataset.remarks`.
 """
 
 import csv
+import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -36,11 +38,12 @@ def read(name: str, path: str) -> Dataset:
     """The data set `name` that the manifest at `path` tells; junk is dropped and counted.
 
     Raises:
-        ValueError: no such file, no UTF-8 or CSV, a column missing or unknown, a line that cannot be read, that names a
+        ValueError: no such file, no UTF-8 or CSV, a column missing or nearly so, a line that cannot be read, that names a
             crop twice or one that is not there, a camera below 0, a query or gallery crop without a person, distractors
-            elsewhere than in the gallery, no training crop, or a query without gallery.
+            elsewhere than in the gallery, no crop at all, or a query without gallery.
     """
-    rows, places = list(_rows(path)), {}
+    remarks: list[str] = []
+    rows, places = list(_rows(path, remarks)), {}
     for row in rows:
         name_once(places, row.path, row.place)
     refuse_missing(places, os.path.isfile)
@@ -58,11 +61,12 @@ def read(name: str, path: str) -> Dataset:
     _check_splits(path, {split: len(records) for split, records in splits.items()})
     found = {split: tuple(sorted(records, key=lambda record: record.path)) for split, records in splits.items()}
     camera_names = {} if _all_integers(cameras) else {number: text for text, number in cameras.items()}
-    return Dataset(name, **found, num_junk=num_junk, lists=(path,), camera_names=camera_names)
+    told = {"num_junk": num_junk, "lists": (path,), "remarks": tuple(remarks)}
+    return Dataset(name, **found, **told, camera_names=camera_names)
 
 
-def _rows(path: str) -> Iterator[Row]:
-    """The lines below the header; blank ones are none."""
+def _rows(path: str, remarks: list[str]) -> Iterator[Row]:
+    """The lines below the header; blank ones are none. What the header gives reason to say is added to `remarks`."""
     if not os.path.isfile(path):
         raise ValueError(f"{path}: no such file\nexpected a manifest there\ngive its path, or name it manifest.csv")
     with open(path, encoding="utf-8-sig", newline="") as file:
@@ -70,6 +74,8 @@ def _rows(path: str) -> Iterator[Row]:
         try:
             header = [name.strip() for name in next(lines, [])]
             _check_header(path, header)
+            if others := [name for name in header if name not in KNOWN]:
+                remarks.append(f"columns {', '.join(others)} of {path} are not used; {', '.join(KNOWN)} are")
             for fields in lines:
                 if fields:
                     yield _row(path, f"{path}, line {lines.line_num}", header, fields)
@@ -83,11 +89,14 @@ def _rows(path: str) -> Iterator[Row]:
 
 
 def _check_header(path: str, header: list[str]) -> None:
-    if not set(NEEDED) <= set(header) <= set(KNOWN) or len(set(header)) < len(header):
+    absent = [name for name in KNOWN if name not in header]
+    others = {name: difflib.get_close_matches(name.lower(), absent, 1, 0.8) for name in header if name not in KNOWN}
+    near = next((f" ({name}: did you mean {known[0]}?)" for name, known in others.items() if known), "")
+    if near or set(NEEDED) & set(absent) or len(set(header)) < len(header):
         raise ValueError(
-            f"{path}: columns {', '.join(header) or '(none)'}\n"
+            f"{path}: columns {', '.join(header) or '(none)'}{near}\n"
             f"expected {' and '.join(NEEDED)}, and person and split if they are known, in a first line and between commas\n"
-            "rename the columns, or take the others out"
+            "rename the columns, each once"
         )
 
 
@@ -97,7 +106,8 @@ def _row(path: str, place: str, header: list[str], fields: list[str]) -> Row:
             f"{place}: {len(fields)} fields\nexpected {len(header)}: {', '.join(header)}\n"
             'mend the line; a path with a comma stands in ""'
         )
-    values = {"person": "", "split": ""} | {name: field.strip() for name, field in zip(header, fields, strict=True)}
+    given = {name: field.strip() for name, field in zip(header, fields, strict=True)}
+    values = {name: given.get(name, "") for name in KNOWN}
     for column in NEEDED:
         if not values[column]:
             raise ValueError(f"{place}: no {column}\nexpected one in every line\nmend the line, or take it out")
@@ -142,9 +152,9 @@ def _check(record: Record, row: Row) -> None:
 
 
 def _check_splits(path: str, sizes: dict[str, int]) -> None:
-    if not sizes["train"] or bool(sizes["query"]) != bool(sizes["gallery"]):
+    if not any(sizes.values()) or bool(sizes["query"]) != bool(sizes["gallery"]):
         found = ", ".join(f"{size} {split}" for split, size in sizes.items())
         raise ValueError(
-            f"{path}: {found} crops\nexpected train crops, and query and gallery both or neither\n"
+            f"{path}: {found} crops\nexpected train crops, or query and gallery, or all three\n"
             "put some crops into the split that has none, or take the other one out"
         )

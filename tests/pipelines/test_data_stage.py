@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipelines import data_stage, options
+from pipelines import data_stage, files, options
 from pipelines.graph import VERSIONS
 from reid_da.records import Dataset, Record
 
@@ -67,6 +67,32 @@ def test_without_a_long_tail_a_drawn_set_is_the_one_of_before(role, known):
     assert len(data_stage.training_files(thin, role)) < len(data_stage.training_files(plain, role))
     told = "50 % of the training persons have two or three images (data.world.long_tail)"
     assert told in other.about["notes"][0] and not stage.about["notes"]
+
+
+def test_many_files_are_looked_at_in_order(tmp_path):
+    for size in range(40):
+        (tmp_path / str(size)).write_bytes(b"x" * size)
+    paths = [str(tmp_path / str(size)) for size in range(40)]
+    assert [status.st_size for status in files.statuses(paths)] == list(range(40))
+
+
+def test_a_drawn_source_beside_real_crops_is_said_to_be_for_trying(tmp_path):
+    (tmp_path / "camera_1").mkdir()
+    (tmp_path / "camera_1" / "a.jpg").touch()
+    real = options.compose(["source=market", "target=folder", f"target.root={tmp_path}"])
+    (line,) = data_stage.data_stage(real, "source", VERSIONS["data"]).about["notes"]
+    assert line.startswith("market: drawn people, no photographs") and "source.root=/path, and recipe=paper" in line
+
+
+def test_query_and_gallery_alone_judge_a_model_and_adapt_none(tmp_path):
+    (tmp_path / "manifest.csv").write_text("path,camera,person,split,hour\na.jpg,1,7,query,9\nb.jpg,2,7,gallery,9\n")
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    settings = options.compose(["source=market", "target=folder", f"target.root={tmp_path}"])
+    stage = data_stage.data_stage(settings, "target", VERSIONS["data"], judging=True)
+    assert stage.about["judged"] and stage.about["notes"][0].startswith("folder: columns hour of ")
+    with pytest.raises(ValueError, match="folder: no training images, so there is nothing to adapt to; .*/evaluate.py"):
+        data_stage.data_stage(settings, "target", VERSIONS["data"])
 
 
 def test_a_long_tail_out_of_its_range_is_refused():

@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -157,6 +159,35 @@ def test_one_camera_is_judged_where_its_own_matches_count(trained, evaluated, tm
     assert valid > 0
 
 
+def test_query_and_gallery_are_all_it_takes(trained, evaluated, tmp_path):
+    """A manifest without training crops; a crop that is in query and in gallery is told."""
+    root = tmp_path / "test"
+    synthetic.draw("duke", str(tmp_path / "duke"), seed=0, train_persons=2, test_persons=6)
+    root.mkdir()
+    lines = ["path,camera,person,split"]
+    for split, folder in (("query", "query"), ("gallery", "bounding_box_test")):
+        for path in sorted((tmp_path / "duke").rglob(f"{folder}/*.jpg")):
+            person, camera = path.name.split("_")[:2]
+            shutil.copy(path, root / f"{split}-{path.name}")
+            lines.append(f"{split}-{path.name},{camera[1:]},{int(person)},{split}")
+    shutil.copy(root / lines[1].split(",")[0], root / "gallery-again.jpg")
+    lines.append(",".join(["gallery-again.jpg", *lines[1].split(",")[1:3], "gallery"]))
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    code, told, errors = evaluated(f"model={trained}", "target=folder", f"target.root={root}")
+    assert code == 0 and "mINP" in told, errors
+    assert "data folder: sizes, width x height: 64x128" in told + errors
+    assert "data folder: 1 files are in two splits: test/query-" in told + errors
+
+
+def test_a_full_disk_is_told_and_the_model_stays(trained, disk):
+    work_dir = disk("1m") / "work"
+    command = [sys.executable, evaluate.__file__, f"model={trained}", "target=duke", f"work_dir={work_dir}", *WORLD]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "No space left on device" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(work_dir.glob("cache/scores/*[0-9a-f]")) and (trained / "model.pt").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -166,6 +197,7 @@ def test_one_camera_is_judged_where_its_own_matches_count(trained, evaluated, tm
         (["model={trained}/.."], "holds no model, stage.json and model.pt"),
         (["model={damaged}"], "cannot be loaded: "),
         (["model={chance}"], "chance's, which learns nothing"),
+        (["model={bgr}"], "takes images with colour BGR; expected RGB, as images are prepared here"),
         (["model={trained}", "rerank=yes_please"], "rerank is yes_please; expected true or false"),
         (["model={trained}", "k1=0", "rerank=true"], "k1 is 0; expected a whole number, 1 or more"),
         (["model={trained}", "lambda_value=2"], "lambda_value is 2; expected a number from 0 to 1"),
@@ -176,13 +208,21 @@ def test_one_camera_is_judged_where_its_own_matches_count(trained, evaluated, tm
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_a_line(trained, evaluated, tmp_path, given, told):
-    broken = {"trained": trained, "damaged": tmp_path / "damaged", "chance": tmp_path / "chance"}
-    for kind in ("damaged", "chance"):
+    broken = {
+        "trained": trained,
+        "damaged": tmp_path / "damaged",
+        "chance": tmp_path / "chance",
+        "bgr": tmp_path / "bgr",
+    }
+    for kind in ("damaged", "chance", "bgr"):
         shutil.copytree(trained, broken[kind])
     (broken["damaged"] / "model.pt").write_bytes((trained / "model.pt").read_bytes()[:5000])
     torch.save({}, broken["chance"] / "model.pt")
     stage = json.loads((trained / "stage.json").read_text()) | {"name": "chance"}
     (broken["chance"] / "stage.json").write_text(json.dumps(stage))
+    stage = json.loads((trained / "stage.json").read_text())
+    stage["about"]["preprocessing"]["colour"] = "BGR"
+    (broken["bgr"] / "stage.json").write_text(json.dumps(stage))
     given = [argument.format(**broken) for argument in given]
     code, _, errors = evaluated("target=duke", *given)
     assert code == 2 and told in errors and len(errors.strip().splitlines()) <= 3, errors

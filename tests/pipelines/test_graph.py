@@ -100,7 +100,8 @@ def test_one_camera_leaves_plain_copies_under_their_own_name_and_no_generator(tm
     hhl = next(stage for stage in plan if stage.name == "hhl")
     assert hhl.about["variant"] == "hhl.styles=copies hhl.beta=0.3"
     told = [line for stage in plan for line in stage.about.get("notes", [])]
-    assert len(told) == 2 and "not judged on it" in told[0] and "hhl.styles=copies" in told[1]
+    assert len(told) == 3 and told[0].startswith("market: drawn people")
+    assert "not judged on it" in told[1] and "hhl.styles=copies" in told[2]
     for kind in ("jitter", "copies"):
         same = options.compose([*pair, f"hhl.styles={kind}"])
         assert allowed.settled(same, graph.data_stages(same)) == same

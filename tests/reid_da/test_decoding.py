@@ -144,6 +144,17 @@ def test_a_truncated_jpeg_is_named(tmp_path):
         ImageStore(tmp_path / "store")
 
 
+def test_all_unreadable_files_of_a_call_are_counted_and_some_named(tmp_path):
+    records = write(tmp_path, [(f"{n:04}_c1.jpg", "RGB", (8, 16)) for n in range(1, 8)])
+    for record in records[1:6]:
+        with open(record.path, "w") as file:
+            file.write("no picture")
+    with pytest.raises(ValueError) as error:
+        create(tmp_path / "store", records)
+    told = str(error.value)
+    assert told.count("cannot be read (cannot identify image file it)") == 3 and "... (5 such files); mend" in told
+
+
 def test_a_truncated_jpeg_is_left_out_and_counted_on_demand(tmp_path):
     records = truncated(tmp_path)
     store = create(tmp_path / "store", records, skip_unreadable=True)

@@ -85,15 +85,31 @@ def test_another_manifest_is_read_where_it_is_given(tmp_path, absolute):
 ALL = "path,camera,person,split"
 
 
+def test_query_and_gallery_alone_are_enough(tmp_path):
+    dataset = folder(write(tmp_path, ALL, "a.jpg,1,3,query", "b.jpg,2,3,gallery"))
+    assert (dataset.train, shown(dataset.query), shown(dataset.gallery)) == ((), [("a.jpg", 3, 1)], [("b.jpg", 3, 2)])
+
+
+def test_further_columns_are_left_alone_and_told(tmp_path):
+    dataset = folder(write(tmp_path, "time,path,camera,track", "09:00,a.jpg,1,17", "09:01,b.jpg,2,17"))
+    assert shown(dataset.train) == [("a.jpg", UNLABELLED, 1), ("b.jpg", UNLABELLED, 2)]
+    (remark,) = dataset.remarks
+    assert remark.startswith("columns time, track of ") and remark.endswith("path, camera, person, split are")
+
+
 @pytest.mark.parametrize(
     "lines, message",
     [
         ([], r"manifest.csv: columns \(none\)\nexpected path and camera"),
         (["path,person", "a.jpg,1"], "columns path, person\nexpected path and camera, and person and split if"),
         (["path;camera", "a.jpg;1"], "columns path;camera\nexpected path and camera, .* between commas\n"),
-        (["path,camera,persons", "a.jpg,1,2"], "columns path, camera, persons\nexpected .*\nrename"),
+        (
+            ["path,camera,persons", "a.jpg,1,2"],
+            r"camera, persons \(persons: did you mean person\?\)\nexpected .*\nrename",
+        ),
+        (["path,Camera", "a.jpg,1"], r"columns path, Camera \(Camera: did you mean camera\?\)\n"),
         (["path,camera,camera", "a.jpg,1,2"], "columns path, camera, camera\n"),
-        (["path,camera"], "0 train, 0 query, 0 gallery crops\nexpected train crops"),
+        (["path,camera"], "0 train, 0 query, 0 gallery crops\nexpected train crops, or query"),
         (["path,camera", "a.jpg,1", "", "b.jpg"], "manifest.csv, line 4: 1 fields\nexpected 2: path, camera\n"),
         (
             ["path,camera", "a,b.jpg,1"],
@@ -107,9 +123,11 @@ ALL = "path,camera,person,split"
         ([ALL, "a.jpg,1,-2,"], "line 2: person -2\nexpected a number from 1 on, .*\n.*leave person empty"),
         ([ALL, "a.jpg,1,0,"], "line 2: person 0 in train\nexpected persons from 1 on"),
         ([ALL, "a.jpg,1,3,", "b.jpg,1,,query"], "line 3: no person in query\nexpected one in every query and gallery"),
-        ([ALL, "a.jpg,1,,", "b.jpg,1,3,query"], "1 train, 1 query, 0 gallery crops\nexpected .* both or neither"),
+        (
+            [ALL, "a.jpg,1,,", "b.jpg,1,3,query"],
+            "1 train, 1 query, 0 gallery crops\nexpected train crops, or query and",
+        ),
         ([ALL, "a.jpg,1,,", "b.jpg,1,3,gallery"], "1 train, 0 query, 1 gallery crops\n"),
-        ([ALL, "a.jpg,1,3,query", "b.jpg,2,3,gallery"], "0 train, 1 query, 1 gallery crops\nexpected train crops"),
         (
             ["path,camera", "a.jpg,1", "b.jpg,1", "./a.jpg,2"],
             r"line 4: .*/a.jpg stands in .*manifest.csv, line 2 already\nexpected every image once",
