@@ -28,7 +28,8 @@ def k_reciprocal_rerank(query_features, gallery_features, k1: int = 20, k2: int 
     Returns (Q, G) distances: numpy if the queries are numpy, else a tensor; float64 for float64, else float32.
     Raises ValueError for arguments out of range, shapes that do not fit and values that are not finite.
     Differs from the authors' code in ties only: there equal distances fall as the sort has it, here an image always
-    precedes its duplicates in its own list. Memory: a few (512, N) blocks and about 100 entries per image.
+    precedes its duplicates in its own list. Memory: two (Q, G) matrices, one of which is the result (7.1 GiB at MSMT17's size,
+    0.4 at Market-1501's), a few (512, N) blocks and about 100 entries per image.
     """
     if k1 < 1 or k2 < 1 or not 0 <= lambda_value <= 1:
         raise ValueError(

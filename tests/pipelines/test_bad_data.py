@@ -138,6 +138,34 @@ def test_names_of_cameras_stand_beside_their_numbers(tell, tmp_path):
     assert [text.get_text() for text in grid.axes[0].texts[:3]] == ["real", "as camera 1\nHof 2", "as camera 2\ngate"]
 
 
+def test_a_check_tells_copies_of_a_file_queries_that_do_not_count_and_persons_seen_once(tell, tmp_path):
+    root = crops(tmp_path / "root", cameras=(1, 2), count=5)
+    shutil.copy(root / "camera_1" / "1-0.jpg", root / "camera_2" / "copy.jpg")
+    where = {
+        "train": [("1/1-0", 11), ("1/1-1", 12), ("2/2-0", 12)],
+        "query": [("1/1-2", 21), ("1/1-3", 22), ("2/2-1", 23)],
+        "gallery": [("2/2-2", 21), ("1/1-4", 22), ("2/copy", 0)],
+    }
+    lines = [f"camera_{name}.jpg,{name[0]},{who},{split}" for split, rows in where.items() for name, who in rows]
+    (root / "manifest.csv").write_text("\n".join(["path,camera,person,split", *lines]))
+    code, out, error = tell(check, "target=folder", f"target.root={root}")
+    assert code == 0, error
+    assert "1 files are in two splits: camera_1/1-0.jpg = camera_2/copy.jpg\n" in out
+    reasons = "1 of 3 queries have no match in another camera; 1 of 3 no match in the gallery"
+    assert f"folder: 1 of 3 queries are valid; {reasons}\n" in out
+    assert "folder: 1 of 2 training persons are seen by one camera only\n" in out
+
+
+def test_many_unreadable_files_are_all_listed_in_a_file(tell, tmp_path):
+    root = crops(tmp_path / "root", count=6)
+    for path in (root / "camera_0").iterdir():
+        path.write_text("no picture")
+    code, _, error = tell(check, "target=folder", f"target.root={root}")
+    listed = tmp_path / "out" / "figures" / "check-target-folder.txt"
+    assert code == 2 and "6 images cannot be read" in error and f"(all in {listed})" in error
+    assert len(listed.read_text().splitlines()) == 6
+
+
 WITH_SMALL_FILES = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))

@@ -55,6 +55,27 @@ def test_rerank_follows_the_algorithm(k1, k2, lambda_value, dtype):
     np.testing.assert_allclose(result.numpy(), expected, rtol=0, atol=1e-4 if dtype == torch.float32 else 1e-12)
 
 
+AUTHORS = {  # (k1, k2, lambda) -> the fourth query's first nine distances, the mean of all, and their sum times cos(0), cos(1), ...
+    (20, 6, 0.3): ([0.82053, 0.2261, 0.92386, 0.91823, 0.83024, 0.60428, 0.93335, 0.77252, 0.94344], 0.734217, -5.2491),
+    (8, 3, 0.3): ([0.85146, 0.18595, 0.9269, 0.91823, 0.86526, 0.76964, 0.93335, 0.85235, 0.94344], 0.821233, -8.788),
+    (5, 1, 0.0): ([1.0, 0.48422, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 0.979738, -9.3714),
+    (7, 2, 0.6): ([0.70292, 0.18595, 0.85379, 0.83647, 0.73052, 0.53928, 0.86671, 0.70469, 0.88689], 0.696666, -4.7367),
+}
+
+
+@pytest.mark.parametrize("options", AUTHORS)
+def test_rerank_gives_the_authors_numbers(options):
+    """What zhunzhong07/person-re-ranking's re_ranking_ranklist.py (f952e80) gave for the Euclidean distances of these features."""
+    images, columns = np.arange(120)[:, None], np.arange(8)
+    features = np.sin(1.7 * (images % 9) + 2.3 * columns) + 0.9 * np.sin(78.2 * images + 12.9 * columns * images)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    found = k_reciprocal_rerank(features[:20], features[20:], *options)
+    some, mean, signed = AUTHORS[options]
+    assert np.abs(found[3, :9] - some).max() < 1e-4
+    assert abs(found.mean() - mean) < 1e-4
+    assert abs((found * np.cos(np.arange(found.size)).reshape(found.shape)).sum() - signed) < 5e-3
+
+
 def test_blocks_change_nothing(monkeypatch):
     features, _ = clusters(10, 100, 16, seed=1, dtype=torch.float64)
     whole = k_reciprocal_rerank(features[:45], features[45:])
