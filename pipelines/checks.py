@@ -78,6 +78,8 @@ def check_sizes(settings: dict, num_workers: int) -> None:
             raise ValueError(f"{method}.random_erasing is {block['random_erasing']}; expected a probability, 0 to 1")
         check_length(method, block)
         identity.check_batch(settings, method)
+        if block["steps"] is not None and block["start"] != "baseline":  # whose loss may be gone on with
+            identity.check_warm_up(identity.blocks(settings, method), method, block["steps"])
         _check_networks(method, settings)
         sizes |= {f"{method}.{name}": block[name] for name in ("batch", "n_t", "target_batch") if name in block}
         if "persons" in block:

@@ -84,6 +84,16 @@ def check_batch(settings: dict, method: str) -> None:
             )
 
 
+def check_warm_up(found: dict[str, dict], method: str, steps: int) -> None:
+    """Refuse a memory (vpl) that would not begin in a training that ends at `steps`: it would be the loss without it."""
+    for name, one in found.items():
+        if one.get("warm_up", 0) >= steps:
+            raise ValueError(
+                f"{name}.warm_up is {one['warm_up']}, and {method}'s training ends at step {steps}, so that {name}'s memory would "
+                f"never begin; expected fewer, such as {name}.warm_up={steps // 6}"
+            )
+
+
 def _is_loss(block: dict) -> bool:
     return str(block.get("_target_", "")).startswith(LOSSES)
 

@@ -109,6 +109,8 @@ def _fit(method, labelled: ImageStore, job: dict, report: Callable | None) -> bo
         wanted["clusters"] = _clusters(job, wanted["target"])
     images_per_step = block.get("batch") or block["persons"] * block["images_per_person"]
     steps = num_steps(block, len(labelled) // images_per_step)
+    done = int(getattr(method.classifier, "steps", 0))  # of a training that it goes on from
+    identity.check_warm_up(settings.get("identity_loss", {}), job["name"], done + steps)
     if "steps" in needs(block):
         wanted["steps"] = steps
     functions = partial(build, block["optimiser"]), partial(build, block["schedule"])

@@ -30,6 +30,8 @@ class Circle(CosineLoss):
             raise ValueError(
                 f"label_smoothing is {label_smoothing}, and identity_loss=circle is no cross-entropy; expected label_smoothing=0"
             )
+        if not 0 <= margin < 1:
+            raise ValueError(f"circle.margin is {margin}; expected 0 to below 1")
         self.margin = margin
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:

@@ -1,10 +1,12 @@
 """What the losses of normalised features and class weights share: cosines, scale, margins without acos."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from reid_da.distances import MIN_SQUARED, at_least_float32
 
@@ -27,6 +29,7 @@ class _Cosines(torch.autograd.Function):
         return cosines
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient):
         units, rows, norms, cosines = ctx.saved_tensors
         lengths = norms.clamp(min=MIN_NORM)
@@ -100,6 +103,18 @@ def check_positive(name: str, **options: float) -> None:
             raise ValueError(f"{name}.{option} is {value}; expected a positive number")
 
 
+def check_angle(name: str, **options: float) -> None:
+    """Refuse angles outside [0, pi], such as degrees: beyond pi a margin would turn an angle past the opposite direction."""
+    for option, value in options.items():
+        if not 0 <= value <= math.pi:
+            raise ValueError(f"{name}.{option} is {value}; expected an angle in radians, 0 to pi")
+
+
+def check_margin(name: str, form: Callable, margin: float) -> None:
+    """Refuse a margin of that form that is out of its range."""
+    (check_angle if form is angular_margin else check_not_negative)(name, margin=margin)
+
+
 def check_not_negative(name: str, **options: float) -> None:
     """Refuse options below 0."""
     for option, value in options.items():
@@ -143,15 +158,25 @@ class CosineLoss(nn.Module):
 
 
 class MarginLoss(CosineLoss):
-    """A cosine loss whose true class has `form(cos, margin)` in the place of its cosine."""
+    """A cosine loss whose true class has `form(cos, margin)` in the place of its cosine: a class's own, or one of MARGINS."""
 
     form = staticmethod(cosine_margin)
 
     def __init__(
-        self, num_features: int, num_persons: int, *, scale: float, margin: float, label_smoothing: float = 0.0
+        self,
+        num_features: int,
+        num_persons: int,
+        *,
+        scale: float,
+        margin: float,
+        form: str | None = None,
+        label_smoothing: float = 0.0,
     ):
         super().__init__(num_features, num_persons, scale=scale, label_smoothing=label_smoothing)
-        check_not_negative(self.name(), margin=margin)
+        if form is not None:
+            check_form(self.name(), form)
+            self.form = MARGINS[form]
+        check_margin(self.name(), self.form, margin)
         self.margin = margin
 
     def margined(self, cosines: Tensor, labels: Tensor, features: Tensor) -> Tensor:

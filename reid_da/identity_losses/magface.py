@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from reid_da.distances import at_least_float32
-from reid_da.identity_losses.cosine import CosineLoss, angular_margin, of_class
+from reid_da.identity_losses.cosine import CosineLoss, angular_margin, check_angle, of_class
 
 
 class MagFace(CosineLoss):
@@ -30,10 +30,11 @@ class MagFace(CosineLoss):
         **smoothing,
     ):
         super().__init__(num_features, num_persons, scale=scale, **smoothing)
-        if not 0 <= margin_min <= margin_max or not 0 < norm_min < norm_max or lambda_g < 0:
+        check_angle(self.name(), margin_min=margin_min, margin_max=margin_max)
+        if not margin_min <= margin_max or not 0 < norm_min < norm_max or lambda_g < 0:
             raise ValueError(
                 f"magface has margins {margin_min} to {margin_max}, norms {norm_min} to {norm_max} and lambda_g {lambda_g}; "
-                "expected 0 <= margin_min <= margin_max, 0 < norm_min < norm_max and lambda_g at least 0"
+                "expected margin_min <= margin_max, 0 < norm_min < norm_max and lambda_g at least 0"
             )
         self.margins, self.norms, self.lambda_g = (margin_min, margin_max), (norm_min, norm_max), lambda_g
 

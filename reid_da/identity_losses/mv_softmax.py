@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from reid_da.identity_losses.cosine import MARGINS, MarginLoss, check_form, check_not_negative, of_class
+from reid_da.identity_losses.cosine import MarginLoss, check_not_negative, of_class
 
 
 class MVSoftmax(MarginLoss):
@@ -24,10 +24,9 @@ class MVSoftmax(MarginLoss):
         t: float = 0.2,
         **smoothing,
     ):
-        super().__init__(num_features, num_persons, scale=scale, margin=margin, **smoothing)
-        check_form(self.name(), form)
+        super().__init__(num_features, num_persons, scale=scale, margin=margin, form=form, **smoothing)
         check_not_negative(self.name(), t=t)
-        self.form, self.t = MARGINS[form], t
+        self.t = t
 
     def margined(self, cosines: Tensor, labels: Tensor, features: Tensor) -> Tensor:
         true = self.form(of_class(cosines, labels), self.margin)

@@ -2,8 +2,9 @@
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from reid_da.identity_losses.cosine import MARGINS, MIN_NORM, MarginLoss, check_form, unit
+from reid_da.identity_losses.cosine import MIN_NORM, MarginLoss, unit
 
 
 class _Mixed(torch.autograd.Function):
@@ -20,6 +21,7 @@ class _Mixed(torch.autograd.Function):
         return (weight * factors[:, None]).addcmul_(memory, shares[:, None])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient):
         weight, norms, factors = ctx.saved_tensors
         with torch.autocast(weight.device.type, enabled=False):  # torch.compile traces it under the forward pass's
@@ -58,14 +60,13 @@ class VPL(MarginLoss):
         warm_up: int = 8000,
         **smoothing,
     ):
-        super().__init__(num_features, num_persons, scale=scale, margin=margin, **smoothing)
-        check_form(self.name(), form)
+        super().__init__(num_features, num_persons, scale=scale, margin=margin, form=form, **smoothing)
         if not 0 <= lambda_value < 1 or delta < 1 or warm_up < 0:
             raise ValueError(
                 f"vpl has lambda_value {lambda_value}, delta {delta} and warm_up {warm_up}; expected lambda_value from 0 to "
                 "below 1, delta at least 1 and warm_up at least 0"
             )
-        self.form, self.lambda_value, self.delta, self.warm_up = MARGINS[form], lambda_value, delta, warm_up
+        self.lambda_value, self.delta, self.warm_up = lambda_value, delta, warm_up
         self.register_buffer("memory", torch.zeros(num_persons, num_features))
         self.register_buffer("remaining", torch.zeros(num_persons, dtype=torch.int64))  # T
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))

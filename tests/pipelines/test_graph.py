@@ -243,6 +243,15 @@ def test_a_term_s_images_per_person_are_those_of_methods_without_such_a_batch():
         assert (hashes[0][name] == hashes[1][name]) is same is (one["variants"][name] == other["variants"][name])
 
 
+def test_a_memory_that_would_never_begin_is_refused():
+    given = [*PAIR, "identity_loss=vpl", "methods=[baseline]", "vpl.warm_up=300"]
+    with pytest.raises(
+        ValueError, match=r"vpl.warm_up is 300, and baseline's training ends at step 300.*vpl.warm_up=50"
+    ):
+        graph.plan(options.compose(given))
+    graph.plan(options.compose([*given, "baseline.steps=301"]))
+
+
 def test_an_option_that_does_something_stays():
     for given in (["hhl.styles=jitter", "hhl.jitter=[0.1,0.1,0.1,0.1]"], ["arn.encoder=fcn", "arn.fcn_width=64"]):
         assert given[1] in options.compose([*PAIR, *given])["variants"][given[0][:3]].replace(", ", ",")

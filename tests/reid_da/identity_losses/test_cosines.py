@@ -37,6 +37,13 @@ def test_gradient_is_the_difference_quotient():
     assert gradcheck(cosines, (draw(3, 4).requires_grad_(), draw(5, 4, seed=1).requires_grad_()))
 
 
+def test_a_second_derivative_is_refused():
+    features = draw(3, 4).requires_grad_()
+    (first,) = torch.autograd.grad(cosines(features, draw(5, 4, seed=1)).square().sum(), features, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
 def test_a_feature_on_its_row_has_no_gradient_of_it():
     """cos = 1 is the top."""
     row = draw(1, 8)

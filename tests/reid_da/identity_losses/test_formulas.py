@@ -97,6 +97,20 @@ CASES = {  # name: the loss, and its equation
         {"scale": 4.0, "margin": 0.5, "t": 0.3, "form": "arcface"},
         {"true": lambda t, x: oracle.additive_angle(t, 0.5), "negative": mv(0.3), "scale": scaled(4.0)},
     ),
+    "curricularface": (  # t is 0 in evaluation mode before any training
+        CurricularFace,
+        {"scale": 4.0, "margin": 0.5},
+        {
+            "true": lambda t, x: oracle.additive_angle(t, 0.5),
+            "negative": lambda cosine, true: cosine * cosine if cosine > true else cosine,
+            "scale": scaled(4.0),
+        },
+    ),
+    "vpl": (
+        VPL,
+        {"scale": 4.0, "margin": 0.5},
+        {"true": lambda t, x: oracle.additive_angle(t, 0.5), "scale": scaled(4.0)},
+    ),
     "magface": (
         MagFace,
         {"scale": 4.0, "margin_min": 0.2, "margin_max": 0.9, "norm_min": 1.0, "norm_max": 3.0, "lambda_g": 0.0},
@@ -140,12 +154,50 @@ def test_magface_pulls_norms():
     """lambda_g (a / u^2 + 1 / a), over and above the softmax; a clipped norm has no pull."""
     options = {"norm_min": 1.0, "norm_max": 3.0}
     features = rows(N) * 1.5
+    pulled = made(MagFace, lambda_g=2.0, scale=4.0, **options)
+    weight = pulled.weight.detach().requires_grad_()
+    assert gradcheck(lambda x, w: _with_weight(pulled, x, w), (features.clone().requires_grad_(), weight))
     with_pull, without = (made(MagFace, lambda_g=weight, **options) for weight in (2.0, 0.0))
     clipped = [min(max(oracle.norm(x), 1.0), 3.0) for x in features.tolist()]
     assert 1.0 in clipped and 3.0 in clipped
     pull = sum(a / 9 + 1 / a for a in clipped) / N * 2.0
     difference = (with_pull(features, LABELS) - without(features, LABELS)).item()
     assert difference == pytest.approx(pull, rel=1e-9)
+
+
+@pytest.mark.parametrize("form", ["cosface", "arcface"])
+def test_vpl_with_a_memory(form):
+    """Against the prototypes mixed by hand; gradients reach features and class weights, not the memory."""
+    loss, features = made(VPL, scale=4.0, margin=0.4, form=form, lambda_value=0.3, delta=9, warm_up=0), rows(N)
+    stored = rows(4, 5)
+    loss(stored, torch.arange(4))  # persons 0 to 3 are remembered
+    loss.eval()
+    mixed = []
+    for j, row in enumerate(loss.weight.tolist()):
+        own = [v / oracle.norm(row) for v in row]
+        if j < 4:
+            kept = [v / oracle.norm(stored[j].tolist()) for v in stored[j].tolist()]
+            own = [0.7 * a + 0.3 * b for a, b in zip(own, kept, strict=True)]
+        mixed.append(own)
+    margin = {"cosface": lambda t, x: math.cos(t) - 0.4, "arcface": lambda t, x: oracle.additive_angle(t, 0.4)}[form]
+    wanted = oracle.with_margin(features.tolist(), mixed, LABELS.tolist(), true=margin, scale=scaled(4.0))
+    assert loss(features, LABELS).item() == pytest.approx(wanted, rel=1e-9)
+    weight = loss.weight.detach().requires_grad_()
+    assert gradcheck(lambda x, w: _with_weight(loss, x, w), (features.requires_grad_(), weight))
+
+
+def test_curricularface_gradient_takes_t_as_a_constant():
+    loss = made(CurricularFace, scale=4.0, margin=0.5).eval()
+    loss.t.fill_(0.3)
+    weight = loss.weight.detach().requires_grad_()
+    assert gradcheck(lambda x, w: _with_weight(loss, x, w), (rows(N).requires_grad_(), weight))
+
+
+def test_a_learned_scale_is_that_scale_and_has_a_gradient():
+    fixed, learned = made(NormFace, scale=4.0), made(NormFace, scale=4.0, learn_scale=True)
+    assert learned(rows(N), LABELS).item() == pytest.approx(fixed(rows(N), LABELS).item(), rel=1e-12)
+    scale = torch.tensor(4.0, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda s: torch.func.functional_call(learned, {"scale": s}, (rows(N), LABELS)), (scale,))
 
 
 def test_circle_follows_the_equation():
@@ -226,6 +278,10 @@ def test_curricularface_without_hard_negatives_is_arcface():
 
 def test_magface_with_one_margin_and_no_pull_is_arcface():
     assert value(MagFace, margin_min=0.5, margin_max=0.5, lambda_g=0.0) == pytest.approx(value(ArcFace), rel=1e-12)
+
+
+def test_magface_without_margins_and_pull_is_normface():
+    assert value(MagFace, margin_min=0.0, margin_max=0.0, lambda_g=0.0) == pytest.approx(value(NormFace), rel=1e-12)
 
 
 @pytest.mark.parametrize("form", ["cosface", "arcface"])

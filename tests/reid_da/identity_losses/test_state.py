@@ -5,12 +5,14 @@ import pytest
 import tiny
 import torch
 from tiny import same, snapshot
+from torch.autograd import gradcheck
 from torch.nn.functional import normalize
 
 from reid_da.identity_losses.a_softmax import ASoftmax
 from reid_da.identity_losses.center import Center
 from reid_da.identity_losses.contrastive import Contrastive
 from reid_da.identity_losses.curricularface import CurricularFace
+from reid_da.identity_losses.mv_softmax import MVSoftmax
 from reid_da.identity_losses.triplet import Triplet
 from reid_da.identity_losses.vpl import VPL
 
@@ -129,6 +131,17 @@ def test_triplet_is_of_squared_distances(normalised):
     assert found.item() == pytest.approx(sum(max(0.0, gap.item()) for gap in gaps) / 8, rel=1e-9)
 
 
+@pytest.mark.parametrize("soft", [True, False])
+@pytest.mark.parametrize("normalised", [True, False])
+def test_gradients_of_added_terms_are_difference_quotients(normalised, soft):
+    """Centres as in evaluation, where they stand still."""
+    labels, centre = torch.arange(8) % 3, Center(D, C).double().eval()
+    centre.centers.copy_(rows(C, 7))
+    squared = Triplet(D, C, normalised=normalised, soft=soft)
+    for term in (centre, squared, Contrastive(D, C, margin=1.3, normalised=normalised)):
+        assert gradcheck(lambda x, term=term: term(x, labels), (rows(8).requires_grad_(),))
+
+
 def made(name, dtype=torch.float32, features=D):
     return tiny.LOSSES[name](features, C).to(dtype)
 
@@ -179,7 +192,13 @@ def test_options_out_of_range_are_refused():
         (VPL, {"lambda_value": 1.0}, "lambda_value 1.0"),
         (VPL, {"form": "sphere"}, "vpl.form is sphere; expected one of cosface, arcface"),
         (CurricularFace, {"momentum": 2.0}, "curricularface.momentum is 2.0"),
-        (CurricularFace, {"margin": -0.1}, "curricularface.margin is -0.1; expected at least 0"),
+        (CurricularFace, {"margin": -0.1}, "curricularface.margin is -0.1; expected an angle"),
+        (CurricularFace, {"margin": 30.0}, "curricularface.margin is 30.0; expected an angle in radians, 0 to pi"),
+        (tiny.LOSSES["arcface"], {"margin": 30.0}, "arcface.margin is 30.0; expected an angle"),
+        (VPL, {"margin": 30.0}, "vpl.margin is 30.0; expected an angle"),
+        (MVSoftmax, {"margin": 30.0, "form": "arcface"}, "mv_softmax.margin is 30.0; expected an angle"),
+        (tiny.LOSSES["magface"], {"margin_max": 45.0}, "magface.margin_max is 45.0; expected an angle"),
+        (tiny.LOSSES["circle"], {"margin": 1.5}, "circle.margin is 1.5; expected 0 to below 1"),
         (ASoftmax, {"margin": 0}, "a_softmax.margin is 0"),
         (Center, {"alpha": 2.0}, "center.alpha is 2.0"),
         (Triplet, {"weight": -1.0}, "triplet.weight is -1.0"),
