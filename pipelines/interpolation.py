@@ -3,6 +3,7 @@
 Called by figures. matplotlib through sheets; knows no ray, no mlflow, no hydra.
 """
 
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from reid_da.feature_transfer import transferred
 from reid_da.images import ImageStore
 from reid_da.methods.ftl_options import under_represented
 
-PARTS = (0.5, 1.0)  # of a deviation that are shown
+PARTS = (Fraction(1, 3), Fraction(2, 3), Fraction(1))  # of a deviation that are shown
 
 
 class Shown(NamedTuple):
@@ -32,28 +33,29 @@ class Shown(NamedTuple):
     mixed: np.ndarray  # (U, R, len(PARTS)), decoded c_u + t Q Q^T (g_r - c_r)
 
 
-def visual_interpolation(method: Path, data: Path, rows: int = 6, columns: int = 5) -> plt.Figure:
+def visual_interpolation(method: Path, data: Path, rows: int = 6, columns: int = 4) -> plt.Figure:
     """Under-represented persons (rows) with deviations of regular persons' images (columns) put onto their centres.
 
-    Left: a real image of the person, and the decoded centre, from which both parts of a deviation go. Above
-    each pair, half and whole: the regular image, real and decoded.
+    Left: a real image of the person, and the decoded centre, from which t of a deviation goes. Above the columns of a deviation:
+    the regular image that it is of, real (framed) and decoded.
 
     Args:
         method: folder of a finished stage of FTL. data: of the data set that it was trained on.
     """
     shown = decoded_transfers(trained_method(method).eval(), ImageStore(data / "train"), rows, columns)
-    sheet = Sheet(1 + len(shown.persons), 2 + 2 * len(shown.regular), shown.persons.shape[1:3])
-    sheet.label(0, "regular")
+    parts = len(PARTS)
+    sheet = Sheet(1 + len(shown.persons), 2 + parts * len(shown.regular), shown.persons.shape[1:3])
+    sheet.label(0, "regular: real, decoded")
     for c in range(len(shown.regular)):
-        sheet.show(0, 2 + 2 * c, shown.regular[c], QUERY)
-        sheet.show(0, 3 + 2 * c, shown.decoded[c])
+        sheet.show(0, 2 + parts * c, shown.regular[c], QUERY)
+        sheet.show(0, 3 + parts * c, shown.decoded[c])
     for r in range(len(shown.persons)):
         sheet.label(1 + r, "few images")
         sheet.show(1 + r, 0, shown.persons[r], QUERY)
         sheet.show(1 + r, 1, shown.centres[r])
-        for c in range(2 * len(shown.regular)):
-            sheet.show(1 + r, 2 + c, shown.mixed[r, c // 2, c % 2])
-    for c, title in enumerate(["real", "centre", *["real; half", "decoded;\nwhole"] * len(shown.regular)]):
+        for c in range(parts * len(shown.regular)):
+            sheet.show(1 + r, 2 + c, shown.mixed[r, c // parts, c % parts])
+    for c, title in enumerate(["real", "centre\nt = 0", *[f"t = {t}" for t in PARTS] * len(shown.regular)]):
         sheet.title(c, title)
     return sheet.figure
 
@@ -79,7 +81,7 @@ def decoded_transfers(method, store: ImageStore, rows: int, columns: int) -> Sho
         chosen.append(_of(store, person)[largest])
         features.append(own[largest, 0].float())
         deviations.append(away[largest])
-    mixed = [[_mixed(method, c, part * d) for d in deviations for part in PARTS] for c in centres]
+    mixed = [[_mixed(method, c, float(part) * d) for d in deviations for part in PARTS] for c in centres]
     shape = (len(persons), len(regular), len(PARTS), *store.images.shape[1:])
     first = [_of(store, person)[0] for person in persons]
     decoded = (_pixels(method.decoder(g)) for g in (torch.stack(features), centres))

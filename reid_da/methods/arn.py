@@ -50,7 +50,8 @@ class ARN(nn.Module):
         label_smoothing: of L_class. bn_neck: a BatchNorm without bias between the pooled c and the classifier; L_ctrs sees
             what comes before it, and what comes after is used at test time (Luo et al. 2019, "Bag of Tricks").
         identity_loss, added: makers of L_class and of a term added to it (identity_losses): maker(features, persons). Their
-            features are what the classifier sees, without dropout where the loss asks for the embedding.
+            features are what the classifier sees, without dropout where the loss asks for the embedding; without bn_neck they are
+            a ReLU's, none below 0, so that their angles are at most pi / 2.
     """
 
     def __init__(

@@ -60,7 +60,7 @@ def test_the_images_are_those_of_the_equation(world, trained):
 def test_no_more_rows_and_columns_than_there_are_persons(world, trained):
     few = int((np.bincount(world.source.labels) < 9).sum())
     shown = interpolation.decoded_transfers(trained, world.source, rows=50, columns=50)
-    assert shown.mixed.shape == (few, 12 - few, 2, tiny.HEIGHT, tiny.WIDTH, 3)
+    assert shown.mixed.shape == (few, 12 - few, len(interpolation.PARTS), tiny.HEIGHT, tiny.WIDTH, 3)
     assert len(shown.persons) == len(shown.centres) == few and len(shown.regular) == len(shown.decoded) == 12 - few
 
 
