@@ -109,15 +109,20 @@ def _shares(own: dict, pairwise: dict, directions: list[str]) -> list[tuple]:
 
 
 def _styles(cells: list[Cell], directions: list[str]) -> list[tuple]:
-    """A line, and label and a text per direction of each of the styles' measures; none without styles."""
-    ratios = {d: [one["ratios"] for one in _measures([c for c in cells if c.direction == d])] for d in directions}
-    if not any(ratios.values()):
+    """Lines of the styles' measures and of the camera gap, a label and a text per direction each; none without styles."""
+    found = {d: _measures([c for c in cells if c.direction == d]) for d in directions}
+    if not any(found.values()):
         return []
+
+    def line(label: str, block: str, name: str, digits: int) -> tuple:
+        values = [[v for one in found[d] if (v := one.get(block, {}).get(name)) is not None] for d in directions]
+        return (label, *(_text(v, len(v), 1, digits) for v in values))
+
     lines: list[tuple] = [("styles (1: as real images, all of the way, or all kept):",)]
-    for measure, label in RATIOS.items():
-        values = [[r[measure] for r in ratios[d] if r[measure] is not None] for d in directions]
-        lines.append((label, *(_text(v, len(v), 1, 2) for v in values)))
-    return lines
+    lines += [line(label, "ratios", measure, 2) for measure, label in RATIOS.items()]
+    lines.append((f"{results.GAP}:",))
+    gaps = [line(f"to its {label} copy", "gap", name, 3) for name, label in results.COPIES.items()]
+    return lines + [one for one in gaps if set(one[1:]) != {"-"}]
 
 
 def _measures(cells: list[Cell]) -> list[dict]:

@@ -31,6 +31,7 @@ PUBLISHED = {
         "arn": (60.2, 73.9, 79.5, None, 33.4),
     },
 }
+GAP = "camera gap (squared feature distance of a target image to its copy, source-only model)"
 # (source, target) -> mean distance of target images to their copies (HHL's table of the premise), from notes on the paper.
 GAPS = {
     ("duke", "market"): {"crop": 0.049, "flip": 0.034, "style": 0.485},
@@ -142,7 +143,7 @@ def _camera_gap(gap: dict[str, float | None], settings: dict, whole: bool) -> li
     rows |= {"published: real sets, second hand, distance not said": theirs} if theirs else {}
     width = max(map(len, rows))
     lines = [
-        "camera gap (squared feature distance of a target image to its copy, source-only model):",
+        f"{GAP}:",
         " " * (width + 2) + "".join(f"{COPIES[name]:>14}" for name in gap),
     ]
     for label, values in rows.items():

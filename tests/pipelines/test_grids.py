@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
@@ -326,3 +327,19 @@ def test_a_limit_ends_between_rows_and_the_same_command_goes_on(timed):
 def test_without_a_limit_rows_of_a_direction_and_seed_are_launched_together(timed):
     (launch,), left = timed(None)
     assert launch == ["data market", "data duke", "chance", "pretrain", "baseline", "baseline"] and left == []
+
+
+def test_the_camera_gap_stands_below_the_styles_measures():
+    def measured(seed):
+        gap = {"crop": 0.01 * seed, "flip": 0.02, "style": 0.2, "truth": None}
+        return SimpleNamespace(
+            direction="market-duke", measures=lambda: {seed: {"ratios": dict.fromkeys(RATIOS, 0.5), "gap": gap}}
+        )
+
+    lines = grid_views._styles([measured(1), measured(3)], ["market-duke"])
+    assert lines[-3:] == [
+        ("to its cropped copy", "0.020 +- 0.014"),
+        ("to its flipped copy", "0.020 +- 0.000"),
+        ("to its camera-styled copy", "0.200 +- 0.000"),
+    ]
+    assert lines[-4][0].startswith("camera gap (squared feature distance")
