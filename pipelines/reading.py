@@ -8,7 +8,7 @@ What a killed command has left is gone on with. Knows no ray, no mlflow, no hydr
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from pipelines.files import reporter
 from pipelines.shards import Shard
 from reid_da import decoding
 from reid_da.images import ImageStore
-from reid_da.records import Dataset
+from reid_da.records import Dataset, Record
 from reid_da.survey import Survey, twins
 
 SHARD = 1024  # images in a shard: what a killed run may lose
@@ -47,9 +47,8 @@ def make_data(job: dict, spread: Callable) -> None:
 def decode_shard(job: dict) -> None:
     """Images rows[0]..rows[1] of a split, unless they are there and what they should be."""
     folder, found, digests = Path(job["part"]) / job["split"], [], []
-    if (
-        _sealed(folder) or not (folder / "shards").is_dir()
-    ):  # a killed command's worker may come when all is done, or given up
+    # a killed command's worker may come when all is done, or given up
+    if _sealed(folder) or not (folder / "shards").is_dir():
         return
     shard = Shard(folder / PICTURES, *job["rows"])
     with shard.held():
@@ -91,9 +90,8 @@ def _pictures(job: dict, found: list, digests: list) -> Iterator[np.ndarray]:
     """The shard's pictures in chunks; their original sizes are added to `found`, what tells files apart to `digests`."""
     settings = job["settings"]
     how = {"resample": SPLITS[job["split"]], "skip_unreadable": settings["skip_unreadable"]}
-    for pictures, original, which in decoding.decoded(
-        job["paths"], **settings["images"], **how, threads=job["threads"]
-    ):
+    decoded = decoding.decoded(job["paths"], **settings["images"], **how, threads=job["threads"])
+    for pictures, original, which in decoded:
         found += original.tolist()
         digests += which
         yield pictures
@@ -109,24 +107,43 @@ def _done(folder: Path, count: int) -> int:
 
 def _finish(job: dict, dataset: Dataset) -> None:
     part = Path(job["part"])
+    if not (part / "result.json").exists():  # the shards' records may be gone
+        cache.write_json(part / "result.json", _sealed_all(part, dataset))
+    for split in SPLITS:
+        shutil.rmtree(part / split / "shards", ignore_errors=True)
+    cache.finish(job)
+
+
+def _sealed_all(part: Path, dataset: Dataset) -> dict:
+    """Make stores of all splits; what result.json tells of them."""
     summary = {"junk": dataset.num_junk, "unmatched": list(dataset.unmatched), "splits": {}}
     summary["camera_names"] = dataset.camera_names
-    files: list[tuple[str, str, str]] = []
     found = Survey()
     for split in SPLITS:
         folder, records = part / split, getattr(dataset, split)
-        ends = [(a, min(a + SHARD, len(records))) for a in range(0, len(records), SHARD)]
-        beside = [Shard(folder / PICTURES, *rows).beside() for rows in ends]
-        original = np.array([size for one in beside for size in one["sizes"]], np.int64).reshape(-1, 2)
         if not _sealed(folder):
-            decoding.seal(folder, folder / PICTURES, records, original)
-        digests = [which for one in beside for which in one.get("digests") or [""] * len(one["sizes"])]  # older: none
-        files += [(split, record.path, which) for record, which in zip(records, digests, strict=True) if which]
-        found.sizes.update(map(tuple, original[original.any(axis=1)].tolist()))
+            original = np.array([size for shard in _of(folder, records) for size in shard.beside()["sizes"]], np.int64)
+            decoding.seal(folder, folder / PICTURES, records, original.reshape(-1, 2))
+        store = ImageStore(folder)
+        found.sizes.update(map(tuple, store.sizes.tolist()))
         summary["splits"][split] = dict(zip(("images", "persons", "cameras"), dataset.counts()[split], strict=True))
-        summary["splits"][split]["skipped"] = ImageStore(folder).skipped
-    found.twins = twins(files)
-    cache.write_json(part / "result.json", summary | {"files": checking.of_files(found)})
-    for split in SPLITS:  # last: a killed command's successor asks them again
-        shutil.rmtree(part / split / "shards", ignore_errors=True)
-    cache.finish(job)
+        summary["splits"][split]["skipped"] = store.skipped
+    found.twins = twins(_digests(part, dataset))
+    return summary | {"files": checking.of_files(found)}
+
+
+def _digests(part: Path, dataset: Dataset) -> Iterator[tuple[str, str, str]]:
+    """(split, path, digest) of every image that could be read."""
+    for split in SPLITS:
+        records = getattr(dataset, split)
+        for shard in _of(part / split, records):
+            digests = shard.beside().get("digests", [])  # none where an earlier version began
+            for record, which in zip(records[shard.first : shard.end], digests, strict=False):
+                if which:
+                    yield split, record.path, which
+
+
+def _of(folder: Path, records: Sequence[Record]) -> list[Shard]:
+    """The split's shards whose records are there."""
+    shards = [Shard(folder / PICTURES, a, min(a + SHARD, len(records))) for a in range(0, len(records), SHARD)]
+    return [shard for shard in shards if shard.record.exists()]

@@ -135,9 +135,8 @@ def _in_folder(folder: Path) -> Given:
             f"the model in {folder} does not tell its {', '.join(missing)}, as older ones do not; train it again, with "
             f"force=[{stage['name']}]"
         )
-    if (
-        found := about.get("preprocessing", PREPROCESSING)
-    ) != PREPROCESSING:  # older models are of this code, and do not tell
+    found = about.get("preprocessing", PREPROCESSING)  # older models are of this code, and do not tell
+    if found != PREPROCESSING:
         other = next(key for key in {**PREPROCESSING, **found} if found.get(key) != PREPROCESSING.get(key))
         raise ValueError(
             f"the model in {folder} takes images with {other} {found.get(other)}; expected {PREPROCESSING.get(other)}"

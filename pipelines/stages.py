@@ -129,7 +129,7 @@ def remarks(stage: Stage, settings: dict) -> list[str]:
         return []
     found = result(stage, settings)
     skipped = {split: counts["skipped"] for split, counts in found["splits"].items() if counts["skipped"]}
-    told = [] if "draw" in stage.settings else found.get("files", [])
+    told = [] if "draw" in stage.settings else [*found.get("files", [])]
     told += [f"{len(paths)} unreadable images left out of {split}: {paths[0]} ..." for split, paths in skipped.items()]
     return [f"{stage.label}: {line}" for line in told]
 
