@@ -1,5 +1,6 @@
 """What all tests share: one thread, so that digits repeat, a small drawn world, decoded once, and a small disk."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import started
 import tiny
 import torch
 
+from pipelines import cache
 from reid_da import distributed
 
 torch.set_num_threads(1)
@@ -28,11 +30,15 @@ def world(tmp_path_factory) -> tiny.World:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    """work_dir of a small run that nothing befell: what every killed one has to end like."""
-    work_dir = tmp_path_factory.mktemp("undisturbed") / "work"
-    with started.Started(work_dir) as command:
-        assert command.end() == 0, command.said()
-    return work_dir
+    """work_dir of a small run that nothing befell: what every killed one has to end like. Once for all of pytest."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed"
+    with cache.held(folder / "lock"):
+        if not (folder / "whole").exists():
+            with started.Started(folder / "work") as command:
+                assert command.end() == 0, command.said()
+            (folder / "whole").touch()
+    return folder / "work"
 
 
 @pytest.fixture

@@ -41,28 +41,27 @@ def test_killed_at_every_moment_in_turn(undisturbed, tmp_path):
     is_whole(work_dir, undisturbed)
 
 
-def test_a_worker_alone_is_killed_under_ray_in_each_kind_of_training(undisturbed, tmp_path):
-    """Train mends it by itself."""
+def test_workers_and_the_driver_are_killed_under_ray(undisturbed, tmp_path):
+    """A worker in each kind of training, which Train mends by itself; and between them the command, whose processes outlive it
+    by a moment in which the next one begins.
+    """
     work_dir, killed = tmp_path / "work", set()
-    with Started(work_dir, "cluster=local") as command:
-        for stage in ("generator", "pretrain", "hhl", "arn"):
-            until(lambda stage=stage: reports(work_dir, stage) > 10)
-            (worker,) = set(command.family("RayTrainWorker")) - killed
-            os.kill(worker, signal.SIGKILL)
-            killed.add(worker)
-        assert command.end() == 0, command.said()
-    is_whole(work_dir, undisturbed)
 
+    def kill_worker(command: Started, stage: str) -> None:
+        until(lambda: reports(work_dir, stage) > 10)
+        (worker,) = set(command.family("RayTrainWorker")) - killed
+        os.kill(worker, signal.SIGKILL)
+        killed.add(worker)
 
-def test_the_orphans_of_a_killed_driver_do_not_keep_the_next_run_from_starting(undisturbed, tmp_path):
-    """Ray's processes and the training worker outlive the command by a moment, in which the next one begins."""
-    work_dir = tmp_path / "work"
     with Started(work_dir, "cluster=local") as command:
-        until(lambda: reports(work_dir, "generator") > 10)
+        kill_worker(command, "generator")
+        until(lambda: reports(work_dir, "generator") > 25)
         command.process.kill()
         command.process.wait()
         assert command.family(), "no orphan is left: this shows nothing"
         with Started(work_dir, "cluster=local") as again:
+            for stage in ("pretrain", "hhl", "arn"):
+                kill_worker(again, stage)
             assert again.end() == 0, again.said()
         until(lambda: not command.family(), 60)
     is_whole(work_dir, undisturbed)
