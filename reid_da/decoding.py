@@ -122,7 +122,9 @@ def decoded(
             if not damaged:
                 yield pictures, sizes, digests
     if damaged:
-        named = ", ".join(damaged[:NAMED]) + (f", ... ({len(damaged)} such files)" if len(damaged) > NAMED else "")
+        named = ", ".join(damaged[:NAMED])
+        if len(damaged) > NAMED:
+            named += f", ... ({len(damaged)} of the {len(paths)} images looked at)"
         raise ValueError(f"{named}; mend or remove them, or leave such files out with data.skip_unreadable=true")
 
 

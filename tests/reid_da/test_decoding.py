@@ -152,7 +152,10 @@ def test_all_unreadable_files_of_a_call_are_counted_and_some_named(tmp_path):
     with pytest.raises(ValueError) as error:
         create(tmp_path / "store", records)
     told = str(error.value)
-    assert told.count("cannot be read (cannot identify image file it)") == 3 and "... (5 such files); mend" in told
+    assert (
+        told.count("cannot be read (cannot identify image file it)") == 3
+        and "... (5 of the 7 images looked at); mend" in told
+    )
 
 
 def test_a_truncated_jpeg_is_left_out_and_counted_on_demand(tmp_path):
