@@ -9,6 +9,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,10 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
+OWN = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # an actor that asks whether somebody takes this machine away
+# Of Train's own actors, a process each: for Ray Data's sets, of which there are none; and, on a Ray that ends with this command,
+# for what is left on one that goes on.
+NO_DATASETS, NOTHING_LEFT = "DatasetsCallback", "PlacementGroupCleanerCallback"
 USER_ERRORS = (ValueError, FloatingPointError, OSError)
 
 
@@ -71,6 +76,7 @@ class RayCluster:
 
     def __init__(self, block: dict, work_dir: Path):
         self.storage, self.started, self.alone = work_dir / "ray", False, False
+        self.own = block["kind"] == "local"
         self.threads = block["cpus_per_worker"]
         if block["kind"] == "auto":
             self._init(address="auto")
@@ -110,7 +116,7 @@ class RayCluster:
 
     def plain(self) -> dict:
         """What another process of the same Ray needs to launch likewise."""
-        names = ("storage", "num_workers", "threads", "gpu", "alone")
+        names = ("storage", "num_workers", "threads", "gpu", "alone", "own")
         return {name: getattr(self, name) for name in names} | {"storage": str(self.storage)}
 
     @classmethod
@@ -127,7 +133,7 @@ class RayCluster:
             ray.shutdown()
 
     def _init(self, **options) -> dict:
-        for name, value in ENVIRONMENT.items():
+        for name, value in (ENVIRONMENT | (OWN if self.own else {})).items():
             os.environ.setdefault(name, value)
         import ray
 
@@ -140,14 +146,20 @@ class RayCluster:
         from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, WorkerGroupError
         from ray.train.torch import TorchConfig, TorchTrainer
 
+        without = {NO_DATASETS, NOTHING_LEFT} if self.own else {NO_DATASETS}
+
         class Trainer(TorchTrainer):
             def _register_sigint_handler(self, controller) -> None:
                 """Not Ray's, which exits 1 without a word and stays in place: Ctrl-C is the command's."""
 
+            def _create_default_callbacks(self) -> list:
+                return [one for one in super()._create_default_callbacks() if type(one).__name__ not in without]
+
         name = f"group-{uuid.uuid4().hex[:8]}"  # a known name would resume Train's own state; ours is in the folders
         trainer = Trainer(
-            in_group,
-            train_loop_config={"worker": worker, "jobs": jobs},
+            partial(
+                in_group, worker, jobs
+            ),  # not as train_loop_config, for which the controller would import the worker, too
             torch_config=TorchConfig(backend="nccl" if self.gpu else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=self.num_workers, use_gpu=self.gpu, resources_per_worker=self._resources()
@@ -223,14 +235,14 @@ class Hand:
         worker(job)
 
 
-def in_group(config: dict) -> Exception | None:
+def in_group(worker: Callable, jobs: list[dict]) -> Exception | None:
     """Train's loop on every rank: the jobs in turn. A user's error comes back as a value: trying again would not mend it."""
     import ray.train
 
     alone = ray.train.get_context().get_world_size() == 1
-    for job in config["jobs"]:
+    for job in jobs:
         try:
-            config["worker"](job)
+            worker(job)
         except (ValueError, FloatingPointError) as error:
             return error  # settings and data are the same on every rank, and a loss is looked at by all: all of them end here
         except USER_ERRORS as error:

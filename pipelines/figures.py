@@ -1,6 +1,5 @@
 """Which pictures there are of a stage, a pipeline and a grid, as PNG files under work_dir/figures; tracking uploads them."""
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 from PIL import Image
 
 from pipelines import charts, feature_maps, interpolation, sheets
@@ -112,8 +112,10 @@ def _once(work_dir: Path, again: bool, name: str, draw, *args) -> Path:
 def save(path: Path, figure: plt.Figure) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=150)
+    figure.set_dpi(150)
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())
     plt.close(figure)
-    Image.open(drawn).convert("RGB").save(temporary, format="png")  # no alpha; optimize: 1 s for 2% less
+    # savefig would have written a PNG, to be read and written again without alpha
+    Image.fromarray(pixels).convert("RGB").save(temporary, format="png")  # optimize: 1 s for 2% less
     temporary.replace(path)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from pipelines import identity
+from pipelines import identity, variants
 from pipelines.idle import at_rest
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -24,11 +24,6 @@ NULLABLE = {
     "fcn_width": 512,
 }
 PATHS = ("root", "work_dir", "weights", "to", "manifest", "stage_dir", "model")  # options that name a file or folder
-NO_VARIANT = (
-    "gan.seed=",
-    "gan.bounds.",
-    "gan.require_quality=",
-)  # a column of its own, or nothing that a result depends on
 SHORT = {"beta": "hhl.beta", "n_t": "hhl.n_t"}
 
 
@@ -106,7 +101,7 @@ def plain(settings: dict) -> dict:
     recipe = _recipe_settings(settings)
     check(settings, recipe)
     settings = at_rest(_with_floats(settings, recipe), recipe)
-    settings["variants"] = variants(settings, recipe)
+    settings["variants"] = variants.of(settings, recipe, method_names())
     return settings
 
 
@@ -173,31 +168,6 @@ def _wrong_type(value, usual) -> str:
     )
 
 
-def variants(settings: dict, recipe: dict) -> dict[str, str]:
-    """Per method: "default", or which of its options differ from the recipe's, gan's and pretrain's where it uses them."""
-    result = {}
-    for method in method_names():
-        blocks = [method] + ["gan"] * _takes_generator(settings[method])
-        blocks += ["pretrain"] if settings[method]["start"] == "pretrain" else []
-        changes = [change for block in blocks for change in _changes(block, settings[block], recipe[block])]
-        changes = [change for change in changes if not change.startswith(NO_VARIANT)]
-        if settings["precision"] != recipe["precision"] and "optimiser" in settings[method]:
-            changes.append(f"precision={settings['precision']}")
-        if losses := identity.blocks(settings, method):
-            changes.append(f"identity_loss={'+'.join(losses)}")  # softmax+center is center: one training, one name
-            changes += [change for name in losses for change in _changes(name, losses[name], recipe[name])]
-        if settings["same_camera"]:
-            changes.append("same_camera=true")
-        result[method] = " ".join(changes) or "default"
-    return result
-
-
-def _takes_generator(block: dict) -> bool:
-    """Whether a method's block trains it with a generator's styles."""
-    wanted = block.get("n_t", 1) > 0 and block.get("losses", "L_CD") in ("L_C", "L_CD")
-    return block.get("styles") == "generator" and wanted
-
-
 def _recipe_settings(settings: dict) -> dict:
     """What the same recipe and data sets give with no other option."""
     return _recipe(settings["recipe"], settings["source"]["name"], settings["target"]["name"])
@@ -207,14 +177,6 @@ def _recipe_settings(settings: dict) -> dict:
 def _recipe(recipe: str, source: str, target: str) -> dict:
     chosen = [f"recipe={recipe}", f"source={source}", f"target={target}"]
     return composed("config", [*all_blocks(), *chosen])
-
-
-def _changes(name: str, block, recipe) -> Iterator[str]:
-    if isinstance(block, dict) and isinstance(recipe, dict):
-        for key in block:
-            yield from _changes(f"{name}.{key}", block[key], recipe.get(key))
-    elif block != recipe:
-        yield f"{name}={block}".lower() if isinstance(block, bool) else f"{name}={block}"
 
 
 def method_names() -> list[str]:

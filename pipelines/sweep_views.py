@@ -2,15 +2,15 @@
 
 import hashlib
 import io
-import json
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines import budget, files, logged, results, sweep_charts, sweeps
+from pipelines import budget, files, logged, results, sweep_charts, sweep_report, sweeps
 from pipelines.cache import Stage
 from pipelines.figures import save
+from pipelines.sweep_report import NUMBERS
 from pipelines.sweeps import Trial
 from pipelines.tracking import Tracking
 
@@ -41,7 +41,7 @@ class Views:
             mean, by = statistics.fmean(told), trials[0].trained()[0].inputs["start"].label
             whole = mean * self.count / at_once / 60
             self.track.say(f"about {mean:.0f} s of training a trial, going by {by}: {whole:.0f} min in all")
-        self.track.say(_line("trial", "", _columns(self.metric)))
+        self.track.say(sweep_report.header("trial", self.metric))
 
     def begin(self, point: dict) -> Trial:
         one = self.trial(point)
@@ -56,7 +56,7 @@ class Views:
 
     def end(self, point: dict, numbers: dict) -> None:
         one = self.trial(point)
-        numbers = {k: v for k, v in numbers.items() if k in NUMBERS or k.removesuffix("_deviation") in NUMBERS}
+        numbers = {k: v for k, v in numbers.items() if k.removesuffix("_deviation") in NUMBERS}
         began, missing = self.begun[one.key]
         with self.track.lock:
             self._end_stages(one, "KILLED")
@@ -112,7 +112,7 @@ class Views:
         note = f"{seconds:.0f} s" if made else "reused"
         note += f", stopped at step {numbers['stopped']:.0f}" if "stopped" in numbers else ""
         note += f"; about {left / 60:.0f} min left" if made and left >= 60 else ""
-        self.track.say(_line(f"{self.done}/{self.count}", _point(one.point), _values(numbers, self.metric), note))
+        self.track.say(sweep_report.line(f"{self.done}/{self.count}", one.point, numbers, self.metric, note))
 
     def finish(self) -> str:
         """Tables, charts, the best model, and the sweep's run; what to print."""
@@ -124,15 +124,17 @@ class Views:
         with self.track.alone(), self.track.lock:
             csv = results.write_csv(self.work_dir, self.track.run_ids())
             table = self.folder / "trials.csv"
-            _write_rows(table, rows)
+            sweep_report.write_rows(table, rows)
             model = self._champion(best)
-            text = self._text(rows, best, model, time.monotonic() - began)
+            spent = self._seconds() | {"views": time.monotonic() - began}
+            text = sweep_report.text(self.own, self.base, rows, best, list(self.errors.values()), spent, self.at_once)
+            text += f"\nagain: {sweeps.command_line(best, self.given, self.own)}\nmodel: {model}"
             report = self.folder / "report.txt"
             files.write_whole(report, io.BytesIO(f"{text}\n".encode()))
             numbers = {f"best/{name}": value for name, value in best.items() if name in NUMBERS}
             if (agreement := sweeps.correlation(rows)) is not None:
                 numbers["rank_correlation"] = agreement
-            numbers |= {f"seconds/{k}": v for k, v in self._seconds().items()}
+            numbers |= {f"seconds/{name}": value for name, value in spent.items()}
             self.track.finish(numbers, self._charts(rows, agreement), [table, report, csv], text)
         return f"{text}\n{table}; pictures in {self.work_dir / 'figures'}"
 
@@ -172,81 +174,3 @@ class Views:
             "training": spent["training"],
             "beyond": beyond,
         }
-
-    def _text(self, rows: list[dict], best: dict, model: str, seconds: float) -> str:
-        many = len(self.own["seeds"])
-        sure = (
-            f" +- {100 * best[f'{self.metric}_deviation']:.1f} over {many} seeds"
-            if many > 1
-            else " with one seed: sweep.seeds=[0,1,2] tells how sure"
-        )
-        oracle = (
-            "chosen on the target's labels, as in the papers: an oracle"
-            if self.metric == "mAP"
-            else "chosen without labels"
-        )
-        lines = [
-            sweeps.headline(self.own, self.base)
-        ]  # the answer first: MLflow's page folds what comes after a few lines
-        lines.append(f"best: {_point(best['point'])}, {self.metric} {100 * best[self.metric]:.1f}{sure} ({oracle})")
-        agreement, count = sweeps.correlation(rows), len(sweeps.both(rows))
-        told = "not told by so few, or with one camera" if agreement is None else f"{agreement:+.2f}"
-        lines.append(f"rank correlation of mAP and style retrieval over {count} trials: {told}")
-        lines.append(_line("", "", _columns(self.metric)))
-        lines += [_line("", _point(row["point"]), _values(row, self.metric), _note(row)) for row in rows]
-        lines += [f"failed: {_point(point)}: {error}" for point, error in self.errors.values()]
-        spent = self._seconds()
-        lines.append(
-            f"time: shared stages {spent['shared']:.0f} s; trials {spent['trials']:.0f} s, {self.at_once} at a time, "
-            f"of which training and evaluation {spent['training']:.0f} s: {spent['beyond']:.0f} s a trial beyond it; "
-            f"views {seconds:.0f} s"
-        )
-        lines.append(f"again: {sweeps.command_line(best, self.given, self.own)}")
-        return "\n".join([*lines, f"model: {model}"])
-
-
-NUMBERS = (*results.METRICS, "style_retrieval", "seconds", "stopped")
-
-
-def _columns(metric: str) -> list[str]:
-    return list(dict.fromkeys((metric, "mAP", "rank1", "style_retrieval")))
-
-
-def _values(numbers: dict, metric: str) -> list[str]:
-    texts = []
-    for name in _columns(metric):
-        deviation = numbers.get(f"{name}_deviation")
-        text = f"{100 * numbers[name]:.1f}" if numbers.get(name) is not None else "-"
-        texts.append(text + (f" +- {100 * deviation:.1f}" if deviation is not None else ""))
-    return texts
-
-
-def _line(first: str, point: str, values: list[str], note: str = "") -> str:
-    labels = [sweep_charts.LABELS.get(value, value) for value in values]
-    return f"{first:<7}{point:<28}{''.join(f'{text:>16}' for text in labels)}  {note}".rstrip()
-
-
-def _point(point: dict) -> str:
-    return " ".join(
-        f"{sweep_charts.SHORT.get(o, o)} {v:.4g}" if isinstance(v, float) else f"{sweep_charts.SHORT.get(o, o)} {v}"
-        for o, v in point.items()
-    )
-
-
-def _note(row: dict) -> str:
-    return f"stopped at step {row['stopped']:.0f}" if "stopped" in row else ""
-
-
-def _write_rows(path: Path, rows: list[dict]) -> None:
-    """One line per finished trial, best first: the options, means, deviations, and the hash of its first training."""
-    options = list(rows[0]["point"])
-    numbers = [name for name in NUMBERS if any(name in row for row in rows)]
-    numbers += [f"{name}_deviation" for name in numbers if any(f"{name}_deviation" in row for row in rows)]
-    lines = [
-        {option: json.dumps(row["point"][option]) for option in options}
-        | {name: "" if row.get(name) is None else f"{row[name]:.6f}" for name in numbers}
-        | {"settings": row["settings"]}
-        for row in rows
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    results.write(path, (*options, *numbers, "settings"), lines)

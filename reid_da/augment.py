@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torchvision.transforms import ColorJitter
 
 from reid_da.sampling import Draw, generator
 
@@ -143,6 +142,8 @@ def colour_jitter(images: np.ndarray, copies: int, keys: Iterable, strength: Seq
     Returns:
         (N, copies, H, W, 3) uint8.
     """
+    from torchvision.transforms import ColorJitter  # not with the rest: see backbones.py
+
     jitter = ColorJitter(*strength)
     jittered = np.empty((len(images), copies, *images.shape[1:]), dtype=np.uint8)
     with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator

@@ -3,8 +3,8 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.models import resnet
-from torchvision.models.resnet import BasicBlock
+
+# torchvision is imported on use: it brings torch's compiler, two seconds that every command would wait for.
 
 
 class Backbone(nn.Module):
@@ -46,6 +46,8 @@ def resnet50(weights: str | None = "imagenet", last_stride: int = 2) -> Backbone
     Raises:
         ValueError: when the file does not hold a ResNet-50's weights; a stride that is neither 1 nor 2.
     """
+    from torchvision.models import resnet
+
     if last_stride not in (1, 2):
         raise ValueError(f"backbone.last_stride is {last_stride}; expected 1 or 2")
     net = resnet.resnet50(weights=resnet.ResNet50_Weights.IMAGENET1K_V1 if weights == "imagenet" else None)
@@ -82,8 +84,9 @@ def narrow_resnet(width: int = 16) -> Backbone:
 
     Strides 1, 2, 2, 1, so 64x32 -> 8 * width maps of 8x4; 307k parameters at width 16. Random initial weights.
     """
+    from torchvision.models.resnet import BasicBlock
 
-    def block(inner: int, outer: int, stride: int) -> BasicBlock:
+    def block(inner: int, outer: int, stride: int) -> nn.Module:
         down = nn.Sequential(_Strided(inner, outer, 1, stride, bias=False), nn.BatchNorm2d(outer))
         return BasicBlock(inner, outer, stride, down if inner != outer or stride != 1 else None)
 

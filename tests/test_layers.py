@@ -36,6 +36,7 @@ PLAIN = {
     *(
         "graph",
         "identity",
+        "variants",
         "young",
         "idle",
         "allowed",
@@ -60,6 +61,7 @@ PLAIN = {
         "identity_charts",
         "interpolation",
         "sweep_charts",
+        "sweep_report",
         "logged",
         "progress",
     ),
