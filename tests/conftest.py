@@ -1,5 +1,6 @@
 """What all tests share: one thread, so that digits repeat, a small drawn world, decoded once, and a small disk."""
 
+import json
 import os
 import subprocess
 import sys
@@ -28,17 +29,40 @@ def world(tmp_path_factory) -> tiny.World:
     return tiny.draw_world(tmp_path_factory.mktemp("world"))
 
 
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory):
-    """work_dir of a small run that nothing befell: what every killed one has to end like. Once for all of pytest."""
+def once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder in which make(folder) has done its work: once for all of pytest's processes, who wait for each other."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed"
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with cache.held(folder / "lock"):
         if not (folder / "whole").exists():
-            with started.Started(folder / "work") as command:
-                assert command.end() == 0, command.said()
+            make(folder)
             (folder / "whole").touch()
-    return folder / "work"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """work_dir of a small run that nothing befell: what every killed one has to end like."""
+
+    def make(folder: Path) -> None:
+        with started.Started(folder / "work") as command:
+            assert command.end() == 0, command.said()
+
+    return once(tmp_path_factory, "undisturbed", make) / "work"
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory):
+    """work_dir of a small sweep of four trials in one process, and the process, as it ended."""
+
+    def make(folder: Path) -> None:
+        line = [sys.executable, str(started.ROOT / "pipelines" / "sweep.py"), *started.SWEEP, "cluster=inline"]
+        done = subprocess.run([*line, f"work_dir={folder / 'work'}"], capture_output=True, text=True, cwd=started.ROOT)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "said.json").write_text(json.dumps([done.args, 0, done.stdout, done.stderr]))
+
+    folder = once(tmp_path_factory, "swept", make)
+    return folder / "work", subprocess.CompletedProcess(*json.loads((folder / "said.json").read_text()))
 
 
 @pytest.fixture

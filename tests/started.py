@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -28,7 +29,8 @@ TINY = [
 STEPS = ["gan.batch=8", "pretrain.batch=16", "hhl.batch=16", "hhl.persons=4", "arn.persons=4", "arn.target_batch=8"]
 OPTIONS = [*TINY, *STEPS, "methods=[hhl,arn]", "hhl.n_t=2", "gan.steps=40"]
 OPTIONS += [f"{name}.steps=40" for name in ("pretrain", "hhl", "arn")]
-SWEEP = [*TINY, *STEPS, "hhl.steps=16", "sweep.space.beta=[0.1,0.5]", "sweep.space.n_t=[0,2]"]
+FOUR = ["hhl.steps=16", "sweep.space.beta=[0.1,0.5]", "sweep.space.n_t=[0,2]"]
+SWEEP = [*TINY, *STEPS, *FOUR]
 COMMANDS = {"run": OPTIONS, "sweep": SWEEP}
 
 
@@ -123,6 +125,13 @@ def statuses(work_dir: Path) -> set[str]:
         doubled = "SELECT value FROM tags WHERE key = 'hash' GROUP BY value HAVING COUNT(*) > 1"
         assert store.execute(doubled).fetchall() == []
         return {status for (status,) in store.execute("SELECT status FROM runs")}
+
+
+def with_cached(work_dir: Path, other: Path, *stages: str) -> Path:
+    """work_dir, with copies of these stages of another; by default of those that the trials of a sweep share."""
+    for stage in stages or ("data", "generator", "pretrain", "styles", "measures"):
+        shutil.copytree(other / "cache" / stage, work_dir / "cache" / stage)
+    return work_dir
 
 
 def left_over(work_dir: Path) -> list[Path]:

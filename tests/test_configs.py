@@ -1,7 +1,7 @@
 """Every file of conf/ composes, and every block is a constructor call that works."""
 
 import inspect
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -90,14 +90,18 @@ def step(recipe: str, method: str, overrides: list[str]) -> dict[str, float]:
     return floats
 
 
+@cache
+def plain_hashes(recipe: str) -> set[str]:
+    return {stage.hash for stage in graph.plan(options.compose([*PAIR, f"recipe={recipe}"]))}
+
+
 @pytest.mark.parametrize("name", choices("loss"))
 @pytest.mark.parametrize("recipe", choices("recipe"))
 def test_every_identity_loss_composes_plans_and_names_its_run(recipe, name):
     settings = options.compose([*PAIR, f"recipe={recipe}", f"identity_loss={name}"])
-    plain = graph.plan(options.compose([*PAIR, f"recipe={recipe}"]))
-    changed = {stage.name for stage in graph.plan(settings)} - {
-        one.name for one in graph.plan(settings) if one.hash in {stage.hash for stage in plain}
-    }
+    plain = plain_hashes(recipe)
+    plan = graph.plan(settings)
+    changed = {stage.name for stage in plan} - {stage.name for stage in plan if stage.hash in plain}
     loss = {"baseline", "hhl", "arn"} | ({"measures"} if recipe == "paper" else set())  # whose judge is the baseline
     assert changed == (set() if name == "softmax" else loss)
     assert settings["variants"]["hhl"] == ("default" if name == "softmax" else f"identity_loss={name}")

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from started import Started, left_over, reports, rows, statuses, until
+from started import Started, left_over, reports, rows, statuses, until, with_cached
 
 pytestmark = pytest.mark.slow
 
@@ -15,12 +15,10 @@ def trials(work_dir: Path) -> list[dict]:
         return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
-def test_a_sweep_killed_twice_ends_with_every_trial_once_and_the_same_numbers(tmp_path):
+def test_a_sweep_killed_twice_ends_with_every_trial_once_and_the_same_numbers(swept, tmp_path):
     """In a trial's training, and between trials, under Ray with two at a time; then left alone. Shared stages: test_killed.py."""
-    undisturbed, work_dir = tmp_path / "undisturbed" / "work", tmp_path / "work"
-    undisturbed.parent.mkdir()
-    with Started(undisturbed, at=None, name="sweep") as command:
-        assert command.end() == 0, command.said()
+    undisturbed, _ = swept
+    work_dir = with_cached(tmp_path / "work", undisturbed)
     moments = [
         lambda: reports(work_dir, "hhl") > 12,
         lambda: len(list(work_dir.glob("cache/hhl/*/result.json"))) > 2,

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from started import Started, reports, rows, statuses, until
+from started import Started, reports, rows, statuses, until, with_cached
 
 pytestmark = pytest.mark.slow
 KEPT = "stopped; finished stages and checkpoints are kept, the same command goes on from them"
@@ -13,9 +13,9 @@ LIMIT = 10  # seconds that a stop may take
 
 
 @pytest.mark.parametrize("cluster", ["inline", "local"])
-def test_ctrl_c_twice_while_a_stage_trains(cluster, tmp_path):
+def test_ctrl_c_twice_while_a_stage_trains(cluster, undisturbed, tmp_path):
     """To the whole group, as a terminal sends it, and again by an impatient user."""
-    work_dir = tmp_path / "work"
+    work_dir = with_cached(tmp_path / "work", undisturbed, "data")
     with Started(work_dir, f"cluster={cluster}") as command:
         until(lambda: reports(work_dir, "generator") > 1)
         for _ in range(2):

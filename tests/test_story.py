@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from started import TINY
+from started import TINY, with_cached
 
 from pipelines import cluster, logged, options, stages
 
@@ -150,7 +150,7 @@ def test_a_view_that_was_lost_is_made_again_from_the_folders(local):
 
 def test_one_process_gives_the_digits_of_one_ray_worker(local, tmp_path):
     work_dir, _ = local
-    settings = options.compose([*TINY, "cluster=inline", f"work_dir={tmp_path}"])
+    settings = options.compose([*TINY, "cluster=inline", f"work_dir={with_cached(tmp_path, work_dir, 'data')}"])
     with cluster.connect(settings) as launch:
         results = stages.run(settings, launch)
     for row in rows(work_dir)[:3]:
@@ -158,9 +158,9 @@ def test_one_process_gives_the_digits_of_one_ray_worker(local, tmp_path):
         assert row["rank1"] == f"{results[row['method']]['target']['rank1']:.6f}"
 
 
-def test_poor_styles_stop_a_run_that_wants_good_ones_and_are_shown(tmp_path):
+def test_poor_styles_stop_a_run_that_wants_good_ones_and_are_shown(local, tmp_path):
     """The worker that measures stops the group; what is whole by then stands in MLflow, pictures included."""
-    work_dir = tmp_path / "work"
+    work_dir = with_cached(tmp_path / "work", local[0], "data", "generator", "styles")
     more = ["methods=[hhl]", "gan.require_quality=true", "gan.bounds.camera=1.5"]
     line = [sys.executable, str(ROOT / "pipelines" / "run.py"), *TINY, f"work_dir={work_dir}", *more]
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=600)
@@ -179,7 +179,7 @@ def test_poor_styles_stop_a_run_that_wants_good_ones_and_are_shown(tmp_path):
 def test_two_workers_run_whole_and_agree(local, tmp_path):
     """Same global batches: the losses after each step are those of one worker, before any update to float tolerance."""
     work_dir, _ = local
-    run(tmp_path / "work", "cluster.num_workers=2")
+    run(with_cached(tmp_path / "work", work_dir, "data"), "cluster.num_workers=2")
     assert len(rows(tmp_path / "work")) == 3
     for method in ("pretrain", "hhl", "arn", "generator"):
         one, two = (losses(folder, method) for folder in (work_dir, tmp_path / "work"))

@@ -1,5 +1,6 @@
 """The plan's hashes: what may change, and a stage stays what it was."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from pipelines import allowed, graph, options
 PAIR = ["source=market", "target=duke"]
 
 
+@cache
 def stages_of(*more: str) -> dict[str, str]:
     return {stage.label: stage.hash for stage in graph.plan(options.compose([*PAIR, *more]))}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from started import TINY
+from started import TINY, with_cached
 
 from pipelines import cluster, options, stages
 from pipelines.near import nearby
@@ -97,9 +97,9 @@ def test_no_room_is_told_with_the_numbers_and_nothing_half_is_left(job, disk):
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_a_group_of_workers_at_once_and_what_was_finished_is_kept(disk, tmp_path):
+def test_a_full_disk_ends_a_group_of_workers_at_once_and_what_was_finished_is_kept(disk, undisturbed, tmp_path):
     """The real command, two workers of Ray, who raise together: none waits for the other."""
-    near, work_dir = disk("100k"), tmp_path / "work"
+    near, work_dir = disk("100k"), with_cached(tmp_path / "work", undisturbed, "data")
     line = [*TINY, "cluster=local", "cluster.num_workers=2", "methods=[baseline]", f"data.stage_dir={near}"]
     line = [sys.executable, str(ROOT / "pipelines" / "run.py"), *line, f"work_dir={work_dir}"]
     done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=300)

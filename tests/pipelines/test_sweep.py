@@ -3,7 +3,6 @@
 import csv
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 from functools import partial
@@ -12,15 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from started import ROOT, left_over, statuses
+from started import FOUR, ROOT, STEPS, TINY, left_over, statuses, with_cached
 
 from pipelines import cluster, command, graph, options, retrieving, space, sweep, sweeps
 from pipelines.progress import Screen
 from pipelines.tracking import Tracking
 
-SMALL = ["source=market", "target=duke", "data.world.train_persons=30", "data.world.test_persons=6"]
-SMALL += ["cluster.cpus_per_worker=1", "gan.steps=4", "pretrain.steps=4"]
-FOUR = ["hhl.steps=4", "sweep.space.beta=[0.1,0.5]", "sweep.space.n_t=[0,2]"]
+SMALL = [*TINY, *STEPS]
 LR = "hhl.optimiser.lr.new"
 
 
@@ -43,15 +40,6 @@ def runs(work_dir: Path) -> tuple[MlflowClient, dict[str, list]]:
 
 
 # -- a small sweep in one process
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """work_dir and what was said."""
-    work_dir = tmp_path_factory.mktemp("sweep") / "work"
-    done = run(work_dir, *FOUR, "cluster=inline")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return work_dir, done
 
 
 def own_folder(work_dir: Path) -> Path:
@@ -162,7 +150,10 @@ def test_the_best_trial_s_command_line_finds_everything_made(swept):
     work_dir, done = swept
     line = next(line for line in done.stdout.splitlines() if line.startswith("again: "))
     arguments = shlex.split(line)[3:]
-    assert arguments[:4] == SMALL[:4] and not any(a.startswith(("sweep", "work_dir", "cluster")) for a in arguments)
+    given = [argument for argument in SMALL if not argument.startswith("cluster.")]
+    assert arguments[: len(given)] == given and not any(
+        a.startswith(("sweep", "work_dir", "cluster")) for a in arguments
+    )
     plan = graph.plan(options.compose([*arguments, f"work_dir={work_dir}"]))
     assert all(stage.finished(work_dir) for stage in plan)
     assert plan[-1].hash == table(own_folder(work_dir) / "trials.csv")[0]["settings"]
@@ -185,17 +176,10 @@ def test_the_same_command_again_makes_nothing_and_doubles_nothing(swept):
     assert len(client.search_model_versions("name = 'reid-market-to-duke'")) == 1
 
 
-def copied(swept, work_dir: Path) -> Path:
-    """A work_dir with the small sweep's shared stages."""
-    for stage in ("data", "generator", "pretrain", "styles"):
-        shutil.copytree(swept[0] / "cache" / stage, work_dir / "cache" / stage)
-    return work_dir
-
-
 @pytest.mark.slow
 def test_a_trial_that_fails_is_told_and_does_not_end_the_sweep(swept, tmp_path):
     """Over two seeds, the failing one first; a sweep of which all trials fail is an error."""
-    work_dir = copied(swept, tmp_path / "work")
+    work_dir = with_cached(tmp_path / "work", swept[0])
     arguments = ("hhl.steps=4", "n_t=0", "cluster=inline", "sweep.seeds=[0,1]")
     done = run(work_dir, *arguments, f"sweep.space.{LR}=[1e30,0.003]")
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
@@ -237,31 +221,31 @@ def planned(monkeypatch, work_dir: Path, *arguments: str) -> tuple[dict, list[sw
 
 @pytest.mark.slow
 def test_more_trials_than_room_some_of_which_stop_themselves(swept, tmp_path, monkeypatch):
-    """Five, two at a time. Records of two that were perfect at a third lie there: the first to come there finds too few others
+    """Four, two at a time. Records of two that were perfect at a third lie there: the first to come there finds too few others
     and passes, whoever comes after one of ours is through is below the median. At two thirds the first finds nobody and passes."""
-    work_dir = copied(swept, tmp_path / "work")
-    arguments = ("hhl.steps=12", "n_t=0", "sweep.early_stopping=true", "sweep.space.beta=[0.1,0.2,0.3,0.4,0.5]")
+    work_dir = with_cached(tmp_path / "work", swept[0])
+    arguments = ("hhl.steps=12", "n_t=0", "sweep.early_stopping=true", "sweep.space.beta=[0.1,0.2,0.3,0.4]")
     own, trials, folder = planned(monkeypatch, work_dir, *arguments)
     folder.mkdir(parents=True)
     for name in "ab":
         (folder / f"perfect{name}-0.json").write_text(json.dumps({"scores": {"0.33": 1.0}}))
     done = run(work_dir, *arguments, "sweep.max_concurrent=2", "cluster=local")
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stdout + done.stderr
-    assert "5 trials, 2 at a time, each 1 worker of 1 CPU; the cluster has " in done.stdout
+    assert "4 trials, 2 at a time, each 1 worker of 1 CPU; the cluster has " in done.stdout
     found = {one.name: sweeps.summary(one, "mAP", folder) for one in trials}
     stopped = {name for name, numbers in found.items() if "stopped" in numbers}
-    assert 1 <= len(stopped) <= 4 and {found[name]["stopped"] for name in stopped} <= {4, 8}
+    assert 1 <= len(stopped) <= 3 and {found[name]["stopped"] for name in stopped} <= {4, 8}
     assert all(found[name].keys() == {"mAP", "stopped"} for name in stopped)
     shown = [line for line in done.stdout.splitlines() if "stopped at step" in line]
     assert {f"hhl.beta={line.split()[1]}" for line in shown} == stopped
     rows = {f"hhl.beta={row['hhl.beta']}": row for row in table(folder / "trials.csv")}
-    assert {name for name, row in rows.items() if row["stopped"]} == stopped and len(rows) == 5
+    assert {name for name, row in rows.items() if row["stopped"]} == stopped and len(rows) == 4
     best = next(line for line in done.stdout.splitlines() if line.startswith("best: "))
     assert f"hhl.{best.split()[1]}={best.split()[2].rstrip(',')}" not in stopped
 
     client, by_stage = runs(work_dir)
     assert statuses(work_dir) == {"FINISHED", "KILLED"}
-    assert [one.info.status for one in by_stage["trial"]] == ["FINISHED"] * 5
+    assert [one.info.status for one in by_stage["trial"]] == ["FINISHED"] * 4
     assert {one.info.run_name for one in by_stage["trial"] if "stopped" in one.data.metrics} == stopped
     assert sum(one.info.status == "KILLED" for one in by_stage["hhl"]) == len(stopped)
     assert {path.stem for path in left_over(work_dir)} == {
@@ -270,7 +254,7 @@ def test_more_trials_than_room_some_of_which_stop_themselves(swept, tmp_path, mo
 
     # a training that was looked at has the digits of one that was not
     (passed, *_) = [one for one in trials if one.name not in stopped]
-    alone = copied(swept, tmp_path / "alone")
+    alone = with_cached(tmp_path / "alone", swept[0])
     settings = passed.settings[0] | {"work_dir": str(alone)}
     same = sweeps.Trial(passed.point, [settings], passed.graphs)
     with cluster.connect(settings | {"cluster": settings["cluster"] | {"kind": "inline"}}) as launch:
@@ -291,7 +275,7 @@ def test_more_trials_than_room_some_of_which_stop_themselves(swept, tmp_path, mo
 @pytest.mark.slow
 def test_a_stop_ends_the_trial_s_other_seeds(swept, tmp_path):
     """In one process: seed 0 stops itself at a third, and seed 1, that nobody would have stopped, is not begun."""
-    work_dir, folder = copied(swept, tmp_path / "work"), tmp_path / "sweep"
+    work_dir, folder = with_cached(tmp_path / "work", swept[0]), tmp_path / "sweep"
     settings = options.compose(
         [*SMALL, "methods=[hhl]", "cluster=inline", f"work_dir={work_dir}", "hhl.steps=6", "n_t=0"]
     )
@@ -423,7 +407,7 @@ def test_tpe_begins_with_the_papers_values_and_stays_within_the_space():
 
 
 @pytest.mark.slow
-def test_a_failed_trials_finished_stage_is_not_left_running(monkeypatch, tmp_path):
+def test_a_failed_trials_finished_stage_is_not_left_running(swept, monkeypatch, tmp_path):
     real, calls = retrieving.style_retrieval, []
 
     def fail_second(*arguments):
@@ -433,9 +417,10 @@ def test_a_failed_trials_finished_stage_is_not_left_running(monkeypatch, tmp_pat
         return real(*arguments)
 
     monkeypatch.setattr(retrieving, "style_retrieval", fail_second)
-    arguments = [*SMALL, f"work_dir={tmp_path}", "hhl.steps=2", "n_t=0", "sweep.space.beta=[0.1,0.5]"]
+    work_dir = with_cached(tmp_path / "work", swept[0])
+    arguments = [*SMALL, f"work_dir={work_dir}", "hhl.steps=2", "n_t=0", "sweep.space.beta=[0.1,0.5]"]
     monkeypatch.setattr(sys, "argv", ["sweep.py", *arguments])
     command.many_main(sweep.story, "sweep", sweep.INSTEAD, cluster="inline")
-    _, found = runs(tmp_path)
+    _, found = runs(work_dir)
     assert sorted(one.info.status for one in found["trial"]) == ["FAILED", "FINISHED"]
     assert {one.info.status for one in found["hhl"]} == {"FINISHED"}
