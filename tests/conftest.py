@@ -16,6 +16,7 @@ from pipelines import cache
 from reid_da import distributed
 
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start: another of pytest's has the other core
 
 
 def pytest_collection_modifyitems(items):

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# The whole job, made small; and jobs that come to checkpoints, in steps that cost little.
+# The whole job, made small, in steps that cost little; and jobs that come to checkpoints.
 TINY = [
     "source=market",
     "target=duke",
@@ -25,12 +25,13 @@ TINY = [
     "measures.images=100",
     "measures.method.steps=10",
     *(f"{name}.steps=4" for name in ("pretrain", "baseline", "hhl", "arn")),
+    *("gan.batch=8", "hhl.persons=4", "arn.persons=4", "arn.target_batch=8"),
+    *(f"{name}.batch=16" for name in ("pretrain", "baseline", "hhl", "measures.method")),
 ]
-STEPS = ["gan.batch=8", "pretrain.batch=16", "hhl.batch=16", "hhl.persons=4", "arn.persons=4", "arn.target_batch=8"]
-OPTIONS = [*TINY, *STEPS, "methods=[hhl,arn]", "hhl.n_t=2", "gan.steps=40"]
+OPTIONS = [*TINY, "methods=[hhl,arn]", "hhl.n_t=2", "gan.steps=40"]
 OPTIONS += [f"{name}.steps=40" for name in ("pretrain", "hhl", "arn")]
 FOUR = ["hhl.steps=16", "sweep.space.beta=[0.1,0.5]", "sweep.space.n_t=[0,2]"]
-SWEEP = [*TINY, *STEPS, *FOUR]
+SWEEP = [*TINY, *FOUR]
 COMMANDS = {"run": OPTIONS, "sweep": SWEEP}
 
 

@@ -11,18 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from started import FOUR, ROOT, STEPS, TINY, left_over, statuses, with_cached
+from started import FOUR, ROOT, TINY, left_over, statuses, with_cached
 
 from pipelines import cluster, command, graph, options, retrieving, space, sweep, sweeps
 from pipelines.progress import Screen
 from pipelines.tracking import Tracking
 
-SMALL = [*TINY, *STEPS]
 LR = "hhl.optimiser.lr.new"
 
 
 def run(work_dir: Path, *arguments: str) -> subprocess.CompletedProcess:
-    line = [sys.executable, str(ROOT / "pipelines" / "sweep.py"), *SMALL, f"work_dir={work_dir}", *arguments]
+    line = [sys.executable, str(ROOT / "pipelines" / "sweep.py"), *TINY, f"work_dir={work_dir}", *arguments]
     return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=600)
 
 
@@ -150,7 +149,7 @@ def test_the_best_trial_s_command_line_finds_everything_made(swept):
     work_dir, done = swept
     line = next(line for line in done.stdout.splitlines() if line.startswith("again: "))
     arguments = shlex.split(line)[3:]
-    given = [argument for argument in SMALL if not argument.startswith("cluster.")]
+    given = [argument for argument in TINY if not argument.startswith("cluster.")]
     assert arguments[: len(given)] == given and not any(
         a.startswith(("sweep", "work_dir", "cluster")) for a in arguments
     )
@@ -209,7 +208,7 @@ def test_a_trial_that_fails_is_told_and_does_not_end_the_sweep(swept, tmp_path):
 def planned(monkeypatch, work_dir: Path, *arguments: str) -> tuple[dict, list[sweeps.Trial], Path]:
     """conf/sweep.yaml's block, the trials and the folder of a sweep that has not begun."""
     found = []
-    monkeypatch.setattr(sys, "argv", ["sweep.py", *SMALL, f"work_dir={work_dir}", *arguments])
+    monkeypatch.setattr(sys, "argv", ["sweep.py", *TINY, f"work_dir={work_dir}", *arguments])
     command.many_main(lambda *both: found.append(both), "sweep", sweep.INSTEAD, cluster="local")
     own, compose = found[0][0]["sweep"] | {"known_methods": options.method_names()}, found[0][1]
     base = compose(["methods=[hhl]"])
@@ -277,7 +276,7 @@ def test_a_stop_ends_the_trial_s_other_seeds(swept, tmp_path):
     """In one process: seed 0 stops itself at a third, and seed 1, that nobody would have stopped, is not begun."""
     work_dir, folder = with_cached(tmp_path / "work", swept[0]), tmp_path / "sweep"
     settings = options.compose(
-        [*SMALL, "methods=[hhl]", "cluster=inline", f"work_dir={work_dir}", "hhl.steps=6", "n_t=0"]
+        [*TINY, "methods=[hhl]", "cluster=inline", f"work_dir={work_dir}", "hhl.steps=6", "n_t=0"]
     )
     own = {"metric": "style_retrieval", "early_stopping": True, "seeds": [0, 1], "space": {"hhl.beta": [0.5]}}
     own |= {"known_methods": options.method_names()}
@@ -308,7 +307,7 @@ def fails(refused):
     return partial(
         refused,
         partial(command.many_main, sweep.story, "sweep", sweep.INSTEAD, cluster="local"),
-        *SMALL,
+        *TINY,
         "cluster=inline",
     )
 
@@ -418,7 +417,7 @@ def test_a_failed_trials_finished_stage_is_not_left_running(swept, monkeypatch, 
 
     monkeypatch.setattr(retrieving, "style_retrieval", fail_second)
     work_dir = with_cached(tmp_path / "work", swept[0])
-    arguments = [*SMALL, f"work_dir={work_dir}", "hhl.steps=2", "n_t=0", "sweep.space.beta=[0.1,0.5]"]
+    arguments = [*TINY, f"work_dir={work_dir}", "hhl.steps=2", "n_t=0", "sweep.space.beta=[0.1,0.5]"]
     monkeypatch.setattr(sys, "argv", ["sweep.py", *arguments])
     command.many_main(sweep.story, "sweep", sweep.INSTEAD, cluster="inline")
     _, found = runs(work_dir)
