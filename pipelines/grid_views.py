@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipelines import results, stages
 from pipelines.data_stage import origin
-from pipelines.grids import Cell, differences, labels, published, scores, shares, statistics_of
+from pipelines.grids import Cell, differences, labels, published, scores, shares, statistics_of, twins
 from pipelines.measuring import RATIOS
 
 PUBLISHED_METRICS = ("mAP", "rank1")
@@ -50,6 +50,8 @@ def table(own: dict, cells: list[Cell]) -> str:
     for direction in directions if beside else ():
         lines += _beside(own, cells, direction, beside.get(direction, {}), width)
     lines += [head] if beside else [head, *_plain(own, cells, directions, width)]
+    names = labels(own)
+    lines += [f"{names[row]}: the same trainings as {names[other]}" for row, other in twins(cells).items()]
     lines += ["mAP, differences paired by seed:"] if differing else []
     lines += [f"{label:<{width}}" + "".join(f"{text:^{wide}}" for text in texts) for label, texts in differing]
     for line, *texts in [*_shares(own, pairwise, directions), *_styles(cells, directions)]:

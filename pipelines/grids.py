@@ -159,6 +159,17 @@ def scores(cells: list[Cell], metric: str, repeated: bool = False) -> dict[str, 
     return found
 
 
+def twins(cells: list[Cell]) -> dict[str, str]:
+    """Row -> an earlier row of the same trainings, all over: the recipe has of itself what the row changes."""
+    trained, first, found = {}, {}, {}
+    for cell in cells:
+        trained.setdefault(cell.row, []).append(cell.stage.hash)
+    for row, hashes in trained.items():
+        if (other := first.setdefault(tuple(hashes), row)) != row:
+            found[row] = other
+    return found
+
+
 def differences(own: dict, by_row: dict[str, dict[int, float]]) -> dict[tuple[str, str], list[float]]:
     """(row, other row) -> row - other for each seed that both have, for the rows chosen, as the grid's `compare` says."""
     found, rows = {}, rows_of(own)

@@ -119,17 +119,30 @@ def test_scores_are_of_the_target_or_the_source(tmp_path):
 
 
 GRIDS = sorted(path.stem for path in (Path(options.CONF) / "grid").glob("*.yaml"))
-TWICE = {"hhl_table2": {"hhl", "hhl_trained"}}  # rows that recipe=quick makes the same training
+TWINS = {  # rows that a recipe makes the same trainings
+    ("hhl_table2", "quick"): {"hhl_trained": "hhl"},
+    ("hhl_table2", "paper"): {"hhl_frozen": "hhl"},
+    ("arn", "paper"): {"slow": "arn"},
+    ("arn_target", "paper"): {"frozen": "arn", "frozen_source": "source_terms"},
+}
 
 
-@pytest.mark.parametrize("name", GRIDS)
-def test_every_row_of_every_grid_plans(name):
-    own = options.composed("reproduce", [f"grid={name}", "seeds=[0]"])
-    cells, _ = grids.cells(own, options.compose, options.changed, 1)
+@pytest.mark.parametrize(("name", "recipe"), sorted({*((name, "quick") for name in GRIDS), *TWINS}))
+def test_every_row_of_every_grid_plans(name, recipe):
+    own = options.composed("reproduce", [f"grid={name}", "seeds=[0]", "directions=[market-duke]"])
+    cells, _ = grids.cells(own, lambda more: options.compose([f"recipe={recipe}", *more]), options.changed, 1)
     assert len(cells) == len(own["directions"]) * len(own["grid"]["rows"])
-    once = [cell for cell in cells if cell.row not in TWICE.get(name, ())]
-    assert len({cell.stage.hash for cell in once}) == len(once)
-    assert len({cell.stage.hash for cell in cells if cell not in once}) == (2 if name in TWICE else 0)
+    twins = TWINS.get((name, recipe), {})
+    assert grids.twins(cells) == twins
+    assert len({cell.stage.hash for cell in cells}) == len(cells) - len(twins) * len(own["directions"])
+
+
+def test_a_row_of_the_same_trainings_as_another_is_told_below_the_table():
+    own = options.composed("reproduce", ["grid=hhl_table2", "rows=[hhl_trained,hhl]", "seeds=[0]"]) | {"given": []}
+    cells, _ = grids.cells(own, options.compose, options.changed, 1)
+    names = grids.labels(own)
+    told = f"{names['hhl_trained']}: the same trainings as {names['hhl']}"
+    assert told in grid_views.table(own, cells).splitlines()
 
 
 @pytest.mark.parametrize("name", GRIDS)
