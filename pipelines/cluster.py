@@ -21,9 +21,9 @@ ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
 OWN = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # an actor that asks whether somebody takes this machine away
-# Of Train's own actors, a process each: for Ray Data's sets, of which there are none; and, on a Ray that ends with this command,
-# for what is left on one that goes on.
-NO_DATASETS, NOTHING_LEFT = "DatasetsCallback", "PlacementGroupCleanerCallback"
+# What starts actors of Train's own, a process each: one for Ray Data's sets, of which there are none, and one that removes what a
+# killed controller leaves by asking the dashboard for it, which a Ray of the command's own does not have.
+NO_DATASETS, NO_DASHBOARD = "DatasetsCallback", "PlacementGroupCleanerCallback"
 USER_ERRORS = (ValueError, FloatingPointError, OSError)
 
 
@@ -146,7 +146,7 @@ class RayCluster:
         from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, WorkerGroupError
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        without = {NO_DATASETS, NOTHING_LEFT} if self.own else {NO_DATASETS}
+        without = {NO_DATASETS, NO_DASHBOARD} if self.own else {NO_DATASETS}
 
         class Trainer(TorchTrainer):
             def _register_sigint_handler(self, controller) -> None:
@@ -157,9 +157,8 @@ class RayCluster:
 
         name = f"group-{uuid.uuid4().hex[:8]}"  # a known name would resume Train's own state; ours is in the folders
         trainer = Trainer(
-            partial(
-                in_group, worker, jobs
-            ),  # not as train_loop_config, for which the controller would import the worker, too
+            # bound, not in a train_loop_config, for which the controller would import all that the worker does
+            partial(in_group, worker, jobs),
             torch_config=TorchConfig(backend="nccl" if self.gpu else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=self.num_workers, use_gpu=self.gpu, resources_per_worker=self._resources()
