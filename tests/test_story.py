@@ -10,7 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from started import TINY, with_cached
 
-from pipelines import cluster, logged, options, stages
+from pipelines import cluster, logged, options, results, stages
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow
@@ -89,7 +89,9 @@ def test_mlflow_holds_every_stage_finished(local):
     true = next(one for one in found["hhl"] if one is not hhl)
     least, reached, most = (one.data.metrics["mAP"] for one in (found["baseline"][0], hhl, true))
     assert pipeline.data.metrics["true_styles/mAP"] == most
-    if most > least:  # else there is no gain to share
+    told = "share_of_gain/mAP" in pipeline.data.metrics
+    assert told == (most - least >= results.LEAST_GAIN)
+    if told:
         assert pipeline.data.metrics["share_of_gain/mAP"] == pytest.approx((reached - least) / (most - least))
     assert {"ratio/camera", "ratio/kid", "ratio/truth"} <= set(found["measures"][0].data.metrics)
     row = next(row for row in rows(work_dir) if row["method"] == "hhl" and "redrawn" not in row["variant"])
@@ -152,10 +154,10 @@ def test_one_process_gives_the_digits_of_one_ray_worker(local, tmp_path):
     work_dir, _ = local
     settings = options.compose([*TINY, "cluster=inline", f"work_dir={with_cached(tmp_path, work_dir, 'data')}"])
     with cluster.connect(settings) as launch:
-        results = stages.run(settings, launch)
+        found = stages.run(settings, launch)
     for row in rows(work_dir)[:3]:
-        assert row["mAP"] == f"{results[row['method']]['target']['mAP']:.6f}"
-        assert row["rank1"] == f"{results[row['method']]['target']['rank1']:.6f}"
+        assert row["mAP"] == f"{found[row['method']]['target']['mAP']:.6f}"
+        assert row["rank1"] == f"{found[row['method']]['target']['rank1']:.6f}"
 
 
 def test_poor_styles_stop_a_run_that_wants_good_ones_and_are_shown(local, tmp_path):

@@ -280,7 +280,9 @@ def test_what_needs_a_generator_says_so_or_is_left_out(exported):
     work_dir, to, _ = exported
     base = options.compose([*FOLDER, f"work_dir={work_dir}", f"gan.root={to}"])
     assert f"ready styles of {to}" in results.banner(base, graph.plan(base))
-    assert base["variants"]["hhl"] == f"hhl.steps=4 gan.root={to} pretrain.steps=4"
+    assert base["variants"]["hhl"] == (
+        f"hhl.steps=4 hhl.batch=16 hhl.persons=4 gan.root={to} pretrain.steps=4 pretrain.batch=16"
+    )
     own = {"seeds": [0], "space": {"hhl.beta": [0.1]}, "known_methods": ["hhl"], "metric": "mAP"}
     one = sweeps.trial(own, {"hhl.beta": 0.1}, base, options.changed, 1)
     assert [stage.name for stage in one.own()] == ["hhl"] and one.trained() == one.own()
