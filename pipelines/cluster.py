@@ -79,7 +79,13 @@ class RayCluster:
         self.own = block["kind"] == "local"
         self.threads = block["cpus_per_worker"]
         if block["kind"] == "auto":
-            self._init(address="auto")
+            try:
+                self._init(address="auto")
+            except ConnectionError as error:
+                raise ValueError(
+                    f"cluster=auto: {str(error).splitlines()[0].rstrip('.')}. Is it running, and RAY_ADDRESS its address? Where "
+                    "`ray start` said that token authentication is enabled: export RAY_AUTH_MODE=token (deploy/README.md)"
+                ) from error
             import ray
 
             have = ray.cluster_resources()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import command
+from pipelines import cluster, command, options
 from pipelines.run import story
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,3 +139,18 @@ def test_help_names_the_options(tmp_path):
     done = run(tmp_path / "work", "--help")
     assert done.returncode == 0 and "source=market target=duke" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ray_that_cannot_be_joined_is_told_with_what_helps(monkeypatch):
+    """The words alone: Ray itself takes half a minute to say that a token is missing."""
+
+    def refuse(launch, **options):
+        raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379.")
+
+    monkeypatch.setattr(cluster.RayCluster, "_init", refuse)
+    told = "^cluster=auto: Failed to connect .*10.0.0.1:6379. Is it running.*export RAY_AUTH_MODE=token"
+    with (
+        pytest.raises(ValueError, match=told),
+        cluster.connect(options.compose(["source=market", "target=duke", "cluster=auto"])),
+    ):
+        pass
