@@ -13,6 +13,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+BATCHES = [
+    *("gan.batch=8", "hhl.persons=4", "arn.persons=4", "arn.target_batch=8"),
+    *(f"{name}.batch=16" for name in ("pretrain", "baseline", "hhl", "measures.method")),
+]
 # The whole job, made small, in steps that cost little; and jobs that come to checkpoints.
 TINY = [
     "source=market",
@@ -25,8 +29,7 @@ TINY = [
     "measures.images=100",
     "measures.method.steps=10",
     *(f"{name}.steps=4" for name in ("pretrain", "baseline", "hhl", "arn")),
-    *("gan.batch=8", "hhl.persons=4", "arn.persons=4", "arn.target_batch=8"),
-    *(f"{name}.batch=16" for name in ("pretrain", "baseline", "hhl", "measures.method")),
+    *BATCHES,
 ]
 OPTIONS = [*TINY, "methods=[hhl,arn]", "hhl.n_t=2", "gan.steps=40"]
 OPTIONS += [f"{name}.steps=40" for name in ("pretrain", "hhl", "arn")]
