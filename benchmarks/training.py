@@ -171,7 +171,7 @@ def measure(name, world, recipe, arguments):
     ahead = Ahead(batches, LONG, arguments.device) if arguments.device != "cpu" else batches
     flops = operations(method, fixed, arguments.precision)
     for part in method.children() if arguments.compile else ():
-        part.compile()
+        part.compile(mode=arguments.compile)
     works = {
         "a": lambda _: bare_step(method, fixed, arguments.precision),
         "b": lambda step: learner.update(ahead(step)),
@@ -196,7 +196,13 @@ def parsed():
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the networks, also those of (a)")
+    parser.add_argument(
+        "--compile",
+        nargs="?",
+        const="default",
+        metavar="MODE",
+        help="torch.compile the networks, also those of (a); reduce-overhead: in CUDA graphs",
+    )
     parser.add_argument("--resident", action="store_true", help="data.cache=device: the stores lie on the device")
     parser.add_argument("--without-loader", action="store_true", help="leave out (c)")
     parser.add_argument("--threads", type=int, default=2)
@@ -215,7 +221,8 @@ def main():
     where = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
     height, width = recipe["size"]
     most = attainable(arguments)
-    options = [name for name in ("compile", "resident") if getattr(arguments, name)]
+    options = [f"compile {arguments.compile}"] if arguments.compile else []
+    options += ["resident"] if arguments.resident else []
     print(", ".join([f"{arguments.recipe} networks, {height}x{width}", arguments.precision, *options, where]))
     print(f"a large matrix product: {most / 1e12:.3g} TFLOP/s; images a second:")
     print(f"{'':10}{'a step':>8}{'(a) bare':>11}{'(b) step':>11}{'b/a':>7}{'TFLOP/s':>9}{'share':>7}", end="")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 import started
 import tiny
@@ -16,7 +17,6 @@ from pipelines import cache
 from reid_da import distributed
 
 torch.set_num_threads(1)
-os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start: another of pytest's has the other core
 
 
 def pytest_collection_modifyitems(items):
@@ -57,13 +57,12 @@ def swept(tmp_path_factory):
     """work_dir of a small sweep of four trials in one process, and the process, as it ended."""
 
     def make(folder: Path) -> None:
-        line = [sys.executable, str(started.ROOT / "pipelines" / "sweep.py"), *started.SWEEP, "cluster=inline"]
-        done = subprocess.run([*line, f"work_dir={folder / 'work'}"], capture_output=True, text=True, cwd=started.ROOT)
+        done = forked.run("sweep", *started.SWEEP, "cluster=inline", f"work_dir={folder / 'work'}")
         assert done.returncode == 0, done.stdout + done.stderr
-        (folder / "said.json").write_text(json.dumps([done.args, 0, done.stdout, done.stderr]))
+        (folder / "said.json").write_text(json.dumps([done.stdout, done.stderr]))
 
     folder = once(tmp_path_factory, "swept", make)
-    return folder / "work", subprocess.CompletedProcess(*json.loads((folder / "said.json").read_text()))
+    return folder / "work", subprocess.CompletedProcess([], 0, *json.loads((folder / "said.json").read_text()))
 
 
 @pytest.fixture

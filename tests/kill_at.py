@@ -32,19 +32,6 @@ MOMENTS = {
 }
 
 
-# What a run imports by and by, and what costs most of a start.
-WARM = (
-    *(f"pipelines.{name}" for name in ("allowed", "stages", "results", "figures", "logged", "tracking", "progress")),
-    *(
-        "hydra.utils",
-        "mlflow.artifacts",
-        "mlflow.store.tracking.sqlalchemy_store",
-        "mlflow.system_metrics.system_metrics_monitor",
-    ),
-    *("sklearn.manifold", "torch._dynamo", "pipelines.cluster"),
-)
-
-
 def main() -> None:
     sys.path[0] = str(ROOT / "pipelines")  # as for run.py; tests/ has folders reid_da and gan
     number, moment = signal.Signals[sys.argv[1]], sys.argv[2]
@@ -55,11 +42,7 @@ def main() -> None:
 
 
 def in_turn(number: signal.Signals) -> None:
-    """A process for every moment but the last, one after another: forked from this one, which has imported all and done nothing."""
-    for library in ("OMP", "OPENBLAS", "MKL"):  # else numpy starts threads as it is imported
-        os.environ[f"{library}_NUM_THREADS"] = "1"
-    for name in WARM:
-        importlib.import_module(name)
+    """A process for every moment but the last, one after another: forked from this one, which has done nothing."""
     for moment in list(MOMENTS)[:-1]:
         threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
         others = [

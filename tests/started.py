@@ -6,17 +6,18 @@ import re
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+import forked
+from forked import ROOT
+
 BATCHES = [
     *("gan.batch=8", "hhl.persons=4", "arn.persons=4", "arn.target_batch=8"),
     *(f"{name}.batch=16" for name in ("pretrain", "baseline", "hhl", "measures.method")),
 ]
+SMALL = ["images.height=32", "images.width=16", "backbone.width=8"]
 # The whole job, made small, in steps that cost little; and jobs that come to checkpoints.
 TINY = [
     "source=market",
@@ -29,6 +30,7 @@ TINY = [
     "measures.images=100",
     "measures.method.steps=10",
     *(f"{name}.steps=4" for name in ("pretrain", "baseline", "hhl", "arn")),
+    *SMALL,
     *BATCHES,
 ]
 OPTIONS = [*TINY, "methods=[hhl,arn]", "hhl.n_t=2", "gan.steps=40"]
@@ -56,30 +58,25 @@ class Started:
     ):
         self.log = (log or work_dir.parent) / f"{time.monotonic_ns()}.log"
         self.mark = f"STARTED_BY_TEST={self.log}"
-        program = [ROOT / "tests" / "kill_at.py", *at] if at else [ROOT / "pipelines" / f"{name}.py"]
-        with open(self.log, "w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *program, *COMMANDS[name], "cluster=inline", *more, f"work_dir={work_dir}"],
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
-                env=os.environ | dict([self.mark.split("=", 1)]),
-                start_new_session=True,
-            )
+        program = ROOT / "tests" / "kill_at.py" if at else ROOT / "pipelines" / f"{name}.py"
+        line = [*(at or ()), *COMMANDS[name], "cluster=inline", *more, f"work_dir={work_dir}"]
+        self.process = forked.start(program, line, self.log, self.log, **dict([self.mark.split("=", 1)]))
 
     def __enter__(self) -> "Started":
         return self
 
     def __exit__(self, *error) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         while family := self.family():
             for pid in family:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.join()
 
     def end(self, timeout: float = 600) -> int:
         """Its exit code; -9 for SIGKILL."""
-        return self.process.wait(timeout)
+        return forked.end(self.process, timeout)
 
     def said(self) -> str:
         """What stands on the screen in the end, progress bars aside."""
@@ -88,7 +85,7 @@ class Started:
 
     def family(self, named: str = "") -> list[int]:
         """Ids of the living processes that came from it, Ray's included: they inherit its environment."""
-        found = []
+        found = [self.process.pid] if self.process.is_alive() and not named else []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):

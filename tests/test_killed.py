@@ -60,7 +60,7 @@ def test_workers_and_the_driver_are_killed_under_ray(undisturbed, tmp_path):
         kill_worker(command, "generator")
         until(lambda: reports(work_dir, "generator") > 25)
         command.process.kill()
-        command.process.wait()
+        command.end()
         assert command.family(), "no orphan is left: this shows nothing"
         with Started(work_dir, "cluster=local") as again:
             for stage in ("pretrain", "hhl", "arn"):

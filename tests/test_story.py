@@ -3,24 +3,23 @@
 import csv
 import json
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 from mlflow.tracking import MlflowClient
-from started import BATCHES, with_cached
+from started import BATCHES, SMALL, with_cached
 from started import TINY as SMALLER
 
 from pipelines import cluster, logged, options, results, stages
 
-ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow
-TINY = [option for option in SMALLER if option not in BATCHES]  # with the recipe's, true styles are a gain to share
+# with the recipe's sizes true styles are a gain to share, and two workers' rounding grows less
+TINY = [option for option in SMALLER if option not in (*BATCHES, *SMALL)]
 
 
 def run(work_dir: Path, *overrides: str) -> subprocess.CompletedProcess:
-    line = [sys.executable, str(ROOT / "pipelines" / "run.py"), *TINY, f"work_dir={work_dir}", *overrides]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=work_dir.parent, timeout=600)
+    done = forked.run("run", *TINY, f"work_dir={work_dir}", *overrides, cwd=work_dir.parent)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -166,8 +165,7 @@ def test_poor_styles_stop_a_run_that_wants_good_ones_and_are_shown(local, tmp_pa
     """The worker that measures stops the group; what is whole by then stands in MLflow, pictures included."""
     work_dir = with_cached(tmp_path / "work", local[0], "data", "generator", "styles")
     more = ["methods=[hhl]", "gan.require_quality=true", "gan.bounds.camera=1.5"]
-    line = [sys.executable, str(ROOT / "pipelines" / "run.py"), *TINY, f"work_dir={work_dir}", *more]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=600)
+    done = forked.run("run", *TINY, f"work_dir={work_dir}", *more)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "error: measures: too poor to adapt with: taken for the wanted camera" in done.stderr.splitlines()[-2]
     found = runs(work_dir)
@@ -208,10 +206,7 @@ def test_an_error_in_two_workers_is_one_clear_line(local, tmp_path):
     """As in one process, and what came to no checkpoint leaves no folder."""
     work_dir, _ = local
     for workers in (("cluster.num_workers=2",), ("cluster=inline",)):
-        line = [sys.executable, str(ROOT / "pipelines" / "run.py"), *TINY, f"work_dir={work_dir}", "methods=[hhl]"]
-        done = subprocess.run(
-            [*line, "hhl.persons=1000", *workers], capture_output=True, text=True, cwd=ROOT, timeout=600
-        )
+        done = forked.run("run", *TINY, f"work_dir={work_dir}", "methods=[hhl]", "hhl.persons=1000", *workers)
         assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
         assert "error: stream 'triplet'" in done.stderr and "1000" in done.stderr.splitlines()[-1]
         assert not list((work_dir / "cache" / "hhl").glob("*.part"))

@@ -1,10 +1,9 @@
 """The check of a data set as a command: what it prints, its sheet, and what it refuses with exit code 2."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 from PIL import Image
 
@@ -28,8 +27,7 @@ def copy(drawn, tmp_path) -> Path:
 
 
 def check(*options: str, work_dir: Path):
-    command = [sys.executable, ROOT / "pipelines" / "check.py", *options, f"work_dir={work_dir}"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    return forked.run("check", *options, f"work_dir={work_dir}")
 
 
 @pytest.mark.slow

@@ -3,12 +3,11 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -181,8 +180,7 @@ def test_query_and_gallery_are_all_it_takes(trained, evaluated, tmp_path):
 
 def test_a_full_disk_is_told_and_the_model_stays(trained, disk):
     work_dir = disk("1m") / "work"
-    command = [sys.executable, evaluate.__file__, f"model={trained}", "target=duke", f"work_dir={work_dir}", *WORLD]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = forked.run("evaluate", f"model={trained}", "target=duke", f"work_dir={work_dir}", *WORLD)
     assert done.returncode == 2 and "No space left on device" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
     assert not list(work_dir.glob("cache/scores/*[0-9a-f]")) and (trained / "model.pt").exists()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,8 +60,7 @@ def test_actors_of_ray_write_the_same_files(exported, tmp_path):
     """Two of them, each shard by one; the real command."""
     _, to, stage = exported
     line = [*OWN, "cluster=local", "cluster.num_workers=2", f"work_dir={tmp_path / 'work'}", f"to={tmp_path / 'files'}"]
-    line = [sys.executable, str(ROOT / "pipelines" / "export_styles.py"), *line]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    done = forked.run("export_styles", *line)
     assert done.returncode == 0, done.stderr
     assert f"styles in {tmp_path / 'files'}" in done.stdout and stage.finished(tmp_path / "work")
     assert {path.name for path in to.iterdir()} == {path.name for path in (tmp_path / "files").iterdir()}

@@ -3,11 +3,11 @@
 import csv
 import json
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked
 import pytest
 from mlflow import MlflowClient
 
@@ -21,8 +21,7 @@ SMALL += ["pretrain.steps=2", "baseline.steps=2"]
 
 
 def run(work_dir: Path, *arguments: str) -> subprocess.CompletedProcess:
-    line = [sys.executable, str(ROOT / "pipelines" / "reproduce.py"), *SMALL, f"work_dir={work_dir}", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=600)
+    return forked.run("reproduce", *SMALL, f"work_dir={work_dir}", *arguments)
 
 
 @pytest.mark.slow

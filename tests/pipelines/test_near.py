@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from started import TINY, with_cached
@@ -100,9 +101,8 @@ def test_no_room_is_told_with_the_numbers_and_nothing_half_is_left(job, disk):
 def test_a_full_disk_ends_a_group_of_workers_at_once_and_what_was_finished_is_kept(disk, undisturbed, tmp_path):
     """The real command, two workers of Ray, who raise together: none waits for the other."""
     near, work_dir = disk("100k"), with_cached(tmp_path / "work", undisturbed, "data")
-    line = [*TINY, "cluster=local", "cluster.num_workers=2", "methods=[baseline]", f"data.stage_dir={near}"]
-    line = [sys.executable, str(ROOT / "pipelines" / "run.py"), *line, f"work_dir={work_dir}"]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    more = ["cluster=local", "cluster.num_workers=2", "methods=[baseline]", f"data.stage_dir={near}"]
+    done = forked.run("run", *TINY, *more, f"work_dir={work_dir}")
     assert done.returncode == 2, done.stderr
     first, advice = [text for text in done.stderr.splitlines() if "it/s" not in text][-2:]
     assert first.startswith("error: No space left on device, 0.0 GB are wanted and 0.0 GB free in data.stage_dir: ")

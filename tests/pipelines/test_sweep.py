@@ -8,10 +8,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from started import FOUR, ROOT, TINY, left_over, statuses, with_cached
+from started import FOUR, TINY, left_over, statuses, with_cached
 
 from pipelines import cluster, command, graph, options, retrieving, space, sweep, sweeps
 from pipelines.progress import Screen
@@ -21,8 +22,7 @@ LR = "hhl.optimiser.lr.new"
 
 
 def run(work_dir: Path, *arguments: str) -> subprocess.CompletedProcess:
-    line = [sys.executable, str(ROOT / "pipelines" / "sweep.py"), *TINY, f"work_dir={work_dir}", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=600)
+    return forked.run("sweep", *TINY, f"work_dir={work_dir}", *arguments)
 
 
 def table(path: Path) -> list[dict]:

@@ -2,10 +2,10 @@
 
 import csv
 import json
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
@@ -39,8 +39,7 @@ def cameras(tmp_path_factory) -> Path:
 def whole(cameras):
     """A whole run on them: work_dir, and what it said."""
     work_dir = cameras.parent / "work"
-    line = [sys.executable, ROOT / "pipelines" / "run.py", *SMALL, f"target.root={cameras}", f"work_dir={work_dir}"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    done = forked.run("run", *SMALL, f"target.root={cameras}", f"work_dir={work_dir}")
     assert done.returncode == 0, done.stderr
     return work_dir, done
 
