@@ -6,16 +6,19 @@ What happens before a command's first own line is Python's and its libraries' al
 import atexit
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# What a run imports by and by, and what costs most of a start. Nothing here starts a thread, which a fork would lose.
+# What a run imports by and by, and what costs most of a start; pipelines is found as it is installed, or from the project's root.
+# Nothing here starts a thread, which a fork would lose.
 WARM = [
     *(f"pipelines.{name}" for name in ("allowed", "stages", "results", "figures", "logged", "tracking", "progress")),
     "hydra.utils",
@@ -35,7 +38,8 @@ def start(
     program: Path, arguments: Sequence[str], out: Path, err: Path, cwd: Path = ROOT, **variables: str
 ) -> BaseProcess:
     """`python program argument ...` in a session of its own, what it says in these files."""
-    process = SERVER.Process(target=_begin, args=(program, [*map(str, arguments)], out, err, cwd, variables))
+    everything = dict(os.environ) | variables  # the server has those of its own start
+    process = SERVER.Process(target=_begin, args=(program, [*map(str, arguments)], out, err, cwd, everything))
     process.start()
     return process
 
@@ -47,6 +51,15 @@ def end(process: BaseProcess, timeout: float = 600) -> int:
     return process.exitcode
 
 
+def stop(process: BaseProcess) -> None:
+    """It and whatever it forked are no more; what it started in sessions of their own, as Ray is, stays."""
+    if process.is_alive():
+        with suppress(ProcessLookupError):  # it has no session of its own yet
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+    process.join()
+
+
 def run(name: str, *options: str, cwd: Path = ROOT, timeout: float = 600) -> subprocess.CompletedProcess:
     """`python pipelines/<name>.py option=value ...` to its end, and what it said."""
     program = ROOT / "pipelines" / f"{name}.py"
@@ -56,13 +69,14 @@ def run(name: str, *options: str, cwd: Path = ROOT, timeout: float = 600) -> sub
         try:
             code = end(process, timeout)
         finally:
-            process.kill()
+            stop(process)
         return subprocess.CompletedProcess([program, *options], code, out.read_text(), err.read_text())
 
 
 def _begin(program: Path, arguments: list[str], out: Path, err: Path, cwd: Path, variables: dict[str, str]) -> None:
     os.setsid()
     os.chdir(cwd)
+    os.environ.clear()
     os.environ |= variables
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)

@@ -33,8 +33,8 @@ TINY = [
     *SMALL,
     *BATCHES,
 ]
-OPTIONS = [*TINY, "methods=[hhl,arn]", "hhl.n_t=2", "gan.steps=40"]
-OPTIONS += [f"{name}.steps=40" for name in ("pretrain", "hhl", "arn")]
+OPTIONS = [*TINY, "methods=[hhl,arn]", "hhl.n_t=2"]
+OPTIONS += [f"{name}.steps=80" for name in ("gan", "pretrain", "hhl", "arn")]  # seconds, in which a test can look and kill
 FOUR = ["hhl.steps=16", "sweep.space.beta=[0.1,0.5]", "sweep.space.n_t=[0,2]"]
 SWEEP = [*TINY, *FOUR]
 COMMANDS = {"run": OPTIONS, "sweep": SWEEP}
@@ -66,13 +66,11 @@ class Started:
         return self
 
     def __exit__(self, *error) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        forked.stop(self.process)
         while family := self.family():
             for pid in family:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        self.process.join()
 
     def end(self, timeout: float = 600) -> int:
         """Its exit code; -9 for SIGKILL."""

@@ -29,11 +29,14 @@ def test_ctrl_c_twice_while_a_stage_trains(cluster, undisturbed, tmp_path):
 
 
 def test_ctrl_c_while_torch_is_imported(tmp_path):
-    line = [sys.executable, ROOT / "pipelines" / "run.py", *TINY, f"work_dir={tmp_path / 'work'}"]
+    line = [sys.executable, ROOT / "pipelines" / "run.py", *TINY, "cluster=inline", f"work_dir={tmp_path / 'work'}"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as command:
-        until(lambda: "libtorch" in Path(f"/proc/{command.pid}/maps").read_text())
-        command.send_signal(signal.SIGINT)
-        said, _ = command.communicate(timeout=LIMIT)
+        try:
+            until(lambda: "libtorch" in Path(f"/proc/{command.pid}/maps").read_text())
+            command.send_signal(signal.SIGINT)
+            said, _ = command.communicate(timeout=LIMIT)
+        finally:
+            command.kill()
     assert command.returncode == 130 and said.strip() == KEPT and not (tmp_path / "work").exists(), said
 
 

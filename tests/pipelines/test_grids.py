@@ -15,7 +15,6 @@ from pipelines import cache, charts, command, grid_views, grids, options, reprod
 from pipelines.cache import Stage
 from pipelines.measuring import RATIOS
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["data.world.train_persons=30", "data.world.test_persons=6", "cluster.cpus_per_worker=1"]
 SMALL += ["pretrain.steps=2", "baseline.steps=2"]
 

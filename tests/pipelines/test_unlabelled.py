@@ -16,7 +16,6 @@ from pipelines import cluster, command, options, reproduce, stages, sweep
 from pipelines.training import trained_method
 from reid_da.datasets import synthetic
 
-ROOT = Path(__file__).resolve().parents[2]
 WHY = "folder has no query and gallery images of known persons"
 SMALL = [
     *(option for option in TINY if not option.startswith(("target=", "data.world."))),
