@@ -31,7 +31,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         for role in roles:
             name, root = settings[role]["name"], _root(settings, role, launch)
             dataset = build(settings[role]["reader"], root)
-            print(f"{role} {name}: {root}\n" + "\n".join(checking.counts(dataset)), flush=True)
+            print(f"{role} {name}: {root}\n" + "\n".join(checking.counts(dataset, settings["same_camera"])), flush=True)
             with tqdm(total=dataset.num_images, desc="reading", unit="image", leave=False) as bar:
                 found = survey(dataset, lambda done, _, bar=bar: bar.update(done - bar.n))
             told = checking.of_files(found) + _notes(settings, role, dataset)

@@ -13,8 +13,8 @@ SHOWN = 3  # files named of many
 NOT_JUDGED = "no query and gallery images of known persons"  # what a data set has on which no method is judged
 
 
-def counts(dataset: Dataset) -> list[str]:
-    """Images, persons and cameras of each split, and of each camera in it; the names of cameras that have some."""
+def counts(dataset: Dataset, same_camera: bool = False) -> list[str]:
+    """Images, persons and cameras of each split, and of each camera in it; how many queries count; names of cameras."""
     found = dataset.counts()
     cameras = sorted({record.camera for split in SPLITS for record in getattr(dataset, split)})
     width = max([7, *(len(str(camera)) + 1 for camera in cameras)])
@@ -25,6 +25,8 @@ def counts(dataset: Dataset) -> list[str]:
         each = "".join(f"{by_camera[c].images if c in by_camera else '-':>{width}}" for c in cameras)
         one = found[split]
         lines.append(f"{split:10}{one.images:9,}{one.persons:9,}{one.cameras:9}{'':19}{each}")
+    if (valid := inspection.queries(dataset, same_camera)).total:
+        lines.append(f"valid queries: {valid.valid:,} of {valid.total:,}")
     if dataset.camera_names:
         lines.append("cameras: " + ", ".join(f"c{c} is {name}" for c, name in sorted(dataset.camera_names.items())))
     return lines

@@ -16,7 +16,7 @@ from pipelines.cache import Stage
 from pipelines.files import statuses
 from reid_da.augment import IMAGENET_MEAN, IMAGENET_STD
 from reid_da.datasets import synthetic
-from reid_da.datasets.folders import ENDINGS
+from reid_da.datasets.folders import CROPS
 from reid_da.records import differences, is_person
 
 SPLITS = {"train": "bilinear", "query": "bicubic", "gallery": "bicubic"}  # HHL's filters
@@ -144,7 +144,7 @@ def fingerprint(dataset) -> str:
 
 def unmatched(dataset, skip: bool) -> list[str]:
     """Images of which nothing tells person and camera stop a run, unless they are to be left out: a line that says so."""
-    images = [path for path in dataset.unmatched if path.lower().endswith(ENDINGS)]
+    images = [path for path in dataset.unmatched if path.lower().endswith(CROPS)]
     if not images or skip:
         return []
     return [

@@ -9,11 +9,10 @@ import os
 import re
 
 from reid_da.datasets import manifest as manifests
-from reid_da.datasets.folders import ENDINGS
+from reid_da.datasets.folders import CROPS
 from reid_da.datasets.listed import files_below
 from reid_da.records import UNLABELLED, Dataset, Record
 
-CROPS = (*ENDINGS, ".bmp", ".tif", ".tiff", ".webp")  # what people's own crops come as
 CAMERA = re.compile(r"^camera_(\d+)$", re.ASCII)
 WANTED = "camera_<number>/, a folder of crops for each camera, or manifest.csv with the columns path and camera"
 
@@ -27,7 +26,7 @@ def folder(root: str, manifest: str | None = None) -> Dataset:
 
     Returns:
         Persons are UNLABELLED where nobody tells them. Query and gallery are empty unless the manifest has both. What
-        lies in `root` and is no crop of a camera is in `unmatched`; beside a manifest nothing is looked for.
+        lies in `root` and is no crop of a camera is in `unmatched`; a manifest's are told in `remarks` (see there).
 
     Raises:
         ValueError: no such folder, neither manifest nor camera folder, two folders of one number, a camera without a crop,

@@ -13,6 +13,7 @@ from reid_da.records import DISTRACTOR, JUNK, Dataset, Record
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 ENDINGS = (".jpg", ".jpeg", ".png")
+CROPS = (*ENDINGS, ".bmp", ".tif", ".tiff", ".webp")  # what people's own crops come as
 # Cameras may have several digits: sets with 15 cameras are repacked into this layout too.
 NAME = re.compile(r"^(-1|\d+)_c(\d+)", re.ASCII)
 

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from reid_da.datasets.folders import CROPS
 from reid_da.datasets.listed import name_once, refuse_missing
 from reid_da.records import DISTRACTOR, JUNK, SPLITS, UNLABELLED, Dataset, Record
 
@@ -37,6 +38,8 @@ class Row(NamedTuple):
 def read(name: str, path: str) -> Dataset:
     """The data set `name` that the manifest at `path` tells; junk is dropped and counted.
 
+    Crops that no line names are counted in `remarks` where they lie in the folders of those that some line names.
+
     Raises:
         ValueError: no such file, no UTF-8 or CSV, a column missing or nearly so, a line that cannot be read, that names a
             crop twice or one that is not there, a camera below 0, a query or gallery crop without a person, distractors
@@ -47,6 +50,8 @@ def read(name: str, path: str) -> Dataset:
     for row in rows:
         name_once(places, row.path, row.place)
     refuse_missing(places, os.path.isfile)
+    if others := _beside(places):
+        remarks.append(f"{len(others)} crops stand in no line of {path} and are left out, {others[0]} first")
     cameras = _numbers(row.camera for row in rows)
     persons = _numbers(row.person for row in rows if row.person) | {"": UNLABELLED}
     splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
@@ -96,7 +101,7 @@ def _check_header(path: str, header: list[str]) -> None:
         raise ValueError(
             f"{path}: columns {', '.join(header) or '(none)'}{near}\n"
             f"expected {' and '.join(NEEDED)}, and person and split if they are known, in a first line and between commas\n"
-            "rename the columns, each once"
+            "rename the columns, each once; where one camera took all, or nobody knows which, give every line the same"
         )
 
 
@@ -116,6 +121,13 @@ def _row(path: str, place: str, header: list[str], fields: list[str]) -> Row:
     if values["split"] not in SPLITS:
         raise ValueError(f"{place}: split {values['split']}\nexpected {', '.join(SPLITS)}, or nothing\nmend the line")
     return Row(place, **values)
+
+
+def _beside(places: dict[str, str]) -> list[str]:
+    """Crops in the same folders as the listed ones, sorted; folders below may be somebody else's, and as large as they like."""
+    folders = sorted({os.path.dirname(path) for path in places})
+    crops = (entry.path for folder in folders for entry in os.scandir(folder) if entry.name.lower().endswith(CROPS))
+    return sorted(path for path in crops if path not in places)
 
 
 def _numbers(texts: Iterable[str]) -> dict[str, int]:

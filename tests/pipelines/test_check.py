@@ -10,8 +10,6 @@ from PIL import Image
 from reid_da.datasets import synthetic
 from reid_da.datasets.folders import FOLDERS
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
@@ -36,6 +34,8 @@ def test_a_sound_set_is_told_in_counts_and_a_sheet(drawn, tmp_path):
     assert done.returncode == 0, done.stderr
     train = list((drawn / FOLDERS["train"]).iterdir())
     assert f"train     {len(train):9}        8        6" in done.stdout
+    queries = len(list((drawn / FOLDERS["query"]).iterdir()))
+    assert f"valid queries: {queries} of {queries}\n" in done.stdout
     assert f"target market: {drawn}" in done.stdout and "sizes, width x height: 64x128" in done.stdout
     assert f"market, train: {len(train)} images of 8 persons; published 12936 of 751" in done.stdout
     assert done.stdout.endswith("nothing to mend\n")
@@ -59,6 +59,13 @@ def test_all_that_must_be_mended_is_told_at_once_with_what_helps(copy, tmp_path)
     assert f"0 of {queries} queries are valid; {queries} of {queries} no match in the gallery" in done.stderr
     assert "1 images cannot be read" in done.stderr and "data.skip_unreadable=true" in done.stderr
     assert "somebody.jpg first" in done.stderr and "data.skip_unmatched=true" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_no_half_a_sheet(drawn, disk):
+    done = check("target=market", f"target.root={drawn}", work_dir=disk("40k") / "out")
+    assert done.returncode == 2 and "No space left on device" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and not list(disk("40k").rglob("*.png*"))
 
 
 def test_without_a_data_set_it_says_how_to_name_one(tmp_path):

@@ -27,10 +27,10 @@ def test_another_list_is_another_data_set(listed):
 
 
 def test_images_of_which_nothing_tells_stop_a_run_unless_left_out():
-    strange = Dataset("strange", (), (), (), unmatched=("x/Thumbs.db", "x/holiday.JPG"))
+    strange = Dataset("strange", (), (), (), unmatched=("x/Thumbs.db", "x/holiday.JPG", "x/sea.webp"))
     (line,) = data_stage.unmatched(strange, skip=False)
     assert line.startswith(
-        "1 images of which nothing tells person and camera, x/holiday.JPG first; expected names such as "
+        "2 images of which nothing tells person and camera, x/holiday.JPG first; expected names such as "
     )
     assert data_stage.unmatched(strange, skip=True) == []
 

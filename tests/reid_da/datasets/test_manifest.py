@@ -31,6 +31,16 @@ def test_path_and_camera_are_enough(tmp_path):
     assert dataset.camera_names == {}
 
 
+def test_crops_beside_the_listed_ones_are_counted_and_other_folders_left_alone(tmp_path):
+    for place in ("gate", "gate/old", "hall"):
+        (tmp_path / place).mkdir()
+        for name in ("1.jpg", "2.WEBP", "notes.txt"):
+            (tmp_path / place / name).touch()
+    (line,) = folder(write(tmp_path, "path,camera", "gate/1.jpg,1", "gate/../gate/2.WEBP,1", "a.jpg,2")).remarks
+    assert line.startswith("3 crops stand in no line of ") and line.endswith(f"are left out, {tmp_path}/b.jpg first")
+    assert folder(write(tmp_path, "path,camera", "gate/1.jpg,1", "gate/2.WEBP,1")).remarks == ()
+
+
 def test_persons_and_splits_as_the_market_has_them(tmp_path):
     lines = ["split, camera, path, person", ",1,a.jpg,", "query,1,b.jpg,007", "gallery,2,c.jpg,7", "gallery,2,d.jpg,0"]
     (tmp_path / "junk.jpg").touch()
@@ -93,14 +103,14 @@ def test_query_and_gallery_alone_are_enough(tmp_path):
 def test_further_columns_are_left_alone_and_told(tmp_path):
     dataset = folder(write(tmp_path, "time,path,camera,track", "09:00,a.jpg,1,17", "09:01,b.jpg,2,17"))
     assert shown(dataset.train) == [("a.jpg", UNLABELLED, 1), ("b.jpg", UNLABELLED, 2)]
-    (remark,) = dataset.remarks
+    remark, _ = dataset.remarks
     assert remark.startswith("columns time, track of ") and remark.endswith("path, camera, person, split are")
 
 
 @pytest.mark.parametrize(
     "lines, message",
     [
-        ([], r"manifest.csv: columns \(none\)\nexpected path and camera"),
+        ([], r"manifest.csv: columns \(none\)\nexpected path and camera.*\nrename .* one camera took all, .* the same"),
         (["path,person", "a.jpg,1"], "columns path, person\nexpected path and camera, and person and split if"),
         (["path;camera", "a.jpg;1"], "columns path;camera\nexpected path and camera, .* between commas\n"),
         (
