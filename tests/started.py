@@ -34,7 +34,8 @@ TINY = [
     *BATCHES,
 ]
 OPTIONS = [*TINY, "methods=[hhl,arn]", "hhl.n_t=2"]
-OPTIONS += [f"{name}.steps=80" for name in ("gan", "pretrain", "hhl", "arn")]  # seconds, in which a test can look and kill
+# seconds each, in which a test can look and kill
+OPTIONS += [f"{name}.steps=80" for name in ("gan", "pretrain", "hhl", "arn")]
 FOUR = ["hhl.steps=16", "sweep.space.beta=[0.1,0.5]", "sweep.space.n_t=[0,2]"]
 SWEEP = [*TINY, *FOUR]
 COMMANDS = {"run": OPTIONS, "sweep": SWEEP}
