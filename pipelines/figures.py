@@ -33,9 +33,8 @@ def of_stage(stage: Stage, work_dir: Path, again: bool = False, ranked: bool = T
     elif ranked and any((folder / f"{kind}.npy").exists() for kind in ("query_features", "nearest")):
         of = stage.name if stage.name != "scores" else f"{stage.label.replace(' ', '_')}-{stage.about['target']}"
         drawn = [(f"ranked_lists-{of}", sheets.ranked_lists, inputs["target"])]
-    if (
-        ranked and stage.name == "ftl" and "trained" not in inputs
-    ):  # whose own picture it would be, with another's statistics
+    # a "trained" one's own picture it would be, with another's statistics
+    if ranked and stage.name == "ftl" and "trained" not in inputs:
         drawn.append((f"interpolation-{stage.about['source']}", interpolation.visual_interpolation, inputs["source"]))
     return [_once(work_dir, again, f"{name}-{stage.hash}", draw, folder, *more) for name, draw, *more in drawn]
 

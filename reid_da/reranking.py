@@ -95,9 +95,8 @@ def _mutual(near: Tensor) -> Tensor:
 def _weights(features: Tensor, rows: Tensor, columns: Tensor, largest: Tensor) -> Tensor:
     """V at the pairs: exp(-original distance), divided by its sum over a row."""
     squared, (ours, theirs) = largest.new_empty(len(rows)), features.new_empty(2, ROWS, features.shape[1])
-    for start in range(
-        0, len(rows), ROWS
-    ):  # into the same memory: the C library may not find what was freed fit to be used again
+    # into the same memory: the C library may not find what was freed fit to be used again
+    for start in range(0, len(rows), ROWS):
         part = slice(start, start + ROWS)
         one, other = ours[: len(rows[part])], theirs[: len(rows[part])]
         torch.index_select(features, 0, rows[part], out=one)

@@ -45,9 +45,8 @@ def in_turn(number: signal.Signals) -> None:
     """A process for every moment but the last, one after another: forked from this one, which has done nothing."""
     for moment in list(MOMENTS)[:-1]:
         threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-        others = [
-            name for name in threads if name != "jemalloc_bg_thd"
-        ]  # pyarrow's allocator takes it through a fork itself
+        # pyarrow's allocator takes its own through a fork itself
+        others = [name for name in threads if name != "jemalloc_bg_thd"]
         assert len(others) == 1, f"threads {threads}: a fork would lose all but one"
         if (child := os.fork()) == 0:
             run(number, moment)
