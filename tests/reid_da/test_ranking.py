@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from reid_da.distances import euclidean
-from reid_da.ranking import ROWS, evaluate, rank_metrics
+from reid_da.protocol import protocol
+from reid_da.ranking import ROWS, _ranks_in_block, _ranks_in_row, evaluate, rank_metrics
 
 
 def slow_rank_metrics(distances, query_persons, query_cameras, gallery_persons, gallery_cameras):
@@ -89,12 +90,17 @@ def test_metrics_follow_the_protocol(seed, levels):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("levels", "junk"), [(2, 0), (30, 9), (None, 0)])
-def test_near_matches_are_sorted_and_far_ones_counted_to_the_same_end(seed, levels, junk):
+def test_ranks_of_a_block_are_those_of_its_rows(seed, levels, junk):
+    """What a GPU does at once beside what the CPU does in turn; near matches, which are sorted, and far ones, counted."""
     ids = network(24, 200, seed)
     ids[2][: 200 * junk // 10] = -1
+    who = protocol(*ids, (24, 200))
     draw = np.random.default_rng(seed)
     rows = draw.standard_normal((24, 200)) if levels is None else draw.integers(0, levels, (24, 200)).astype(float)
     rows -= (ids[0][:, None] == ids[2]) * draw.integers(0, 3, (24, 1))
+    valid = np.flatnonzero(who.num_matches)
+    expected = np.concatenate([_ranks_in_row(rows[query], query, who) for query in valid])
+    assert (_ranks_in_block(torch.from_numpy(rows[valid]), valid, who) == expected).all()
     assert_same(rank_metrics(rows, *ids), slow_rank_metrics(rows, *ids))
 
 
