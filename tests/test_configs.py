@@ -23,6 +23,7 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["data", "gan", "cluster", "recipe"])
 def test_every_choice_composes(group):
     for choice in choices(group):
@@ -30,6 +31,7 @@ def test_every_choice_composes(group):
         assert settings["methods"] and (choice == READY or settings["gan"]["generator"]["_target_"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", choices("dataset"))
 def test_every_data_set_is_source_and_target(name):
     other = next(choice for choice in choices("dataset") if choice != name)
@@ -95,6 +97,7 @@ def plain_hashes(recipe: str) -> set[str]:
     return {stage.hash for stage in graph.plan(options.compose([*PAIR, f"recipe={recipe}"]))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", choices("loss"))
 @pytest.mark.parametrize("recipe", choices("recipe"))
 def test_every_identity_loss_composes_plans_and_names_its_run(recipe, name):
@@ -113,6 +116,7 @@ def test_softmax_with_a_term_is_the_term():
     assert [stage.hash for stage in graph.plan(one)] == [stage.hash for stage in graph.plan(two)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", SMALL)
 def test_every_method_steps_in_the_quick_recipe(method):
     step("quick", method, [])
@@ -156,6 +160,7 @@ def gan(*arguments: str) -> dict:
     return {key: value for key, value in settings["gan"].items() if key != "size"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", sorted(set(choices("gan")) - {READY}))
 def test_every_generator_choice_has_the_same_options_and_a_seed_of_its_own(choice):
     block, paper = gan(f"gan={choice}", "gan.seed=3"), gan("gan=paper")
@@ -163,6 +168,7 @@ def test_every_generator_choice_has_the_same_options_and_a_seed_of_its_own(choic
     assert block["seed"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("choice", sorted(set(choices("gan")) - {READY}))
 def test_every_generator_choice_steps_with_small_networks(choice, precision):
@@ -207,6 +213,7 @@ def test_options_of_the_published_networks_are_changed_without_a_plus(choice):
     assert (block["training"]["ema"], block["training"]["precision"]) == (0.5, "bf16")
 
 
+@pytest.mark.slow
 def test_notes_and_best_are_the_paper_but_for_what_they_say():
     paper, notes, best = (gan("recipe=paper", f"gan={choice}") for choice in ("paper", "notes", "best"))
     assert notes == paper | {"steps": None, "epochs": 200}

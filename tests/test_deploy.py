@@ -43,6 +43,7 @@ def commands() -> list[str]:
     return [" ".join(shlex.split(command)) for command in found]
 
 
+@pytest.mark.slow
 def test_every_command_has_a_script_and_options_that_exist():
     assert len(commands()) == 6
     for command in commands():
@@ -105,6 +106,7 @@ def test_the_head_does_no_work_and_every_worker_has_a_gpu():
     assert WORKERS["minReplicas"] == WORKERS["replicas"] == WORKERS["maxReplicas"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["kubernetes", "slurm"])
 def test_the_gpus_can_share_a_batch(where):
     lines = dict(re.findall(r"^#SBATCH --([\w-]+)=(\d+)$", SBATCH.read_text(), re.MULTILINE))
@@ -199,6 +201,7 @@ def read(path: Path) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_the_slurm_script_starts_ray_and_mlflow_then_the_command_and_ends_them(tmp_path):
     code, calls = run_sbatch(tmp_path, "raise SystemExit(7)")
     assert code == 7, (tmp_path / "log").read_text()
@@ -221,6 +224,7 @@ def test_the_slurm_script_starts_ray_and_mlflow_then_the_command_and_ends_them(t
     assert "--workers 1" in server and not any(call.startswith("scontrol") for call in calls)
 
 
+@pytest.mark.slow
 def test_near_the_time_limit_the_slurm_script_stops_the_command_and_queues_itself_again(tmp_path):
     code, calls = run_sbatch(tmp_path, NEVER_ENDING)
     assert code == 0, (tmp_path / "log").read_text()

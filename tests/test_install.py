@@ -7,6 +7,8 @@ import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -40,6 +42,7 @@ def test_the_environment_is_the_pinned_one():
         assert version(name).split("+")[0] in versions, (name, versions)
 
 
+@pytest.mark.slow
 def test_ray_leaves_the_installation_alone_whoever_imports_it_first():
     """Under `uv run` its hook would install a copy of the working folder in the checkout's place."""
     code = "from pipelines import tuning; from ray._private import ray_constants as c; print(c.RAY_ENABLE_UV_RUN_RUNTIME_ENV)"

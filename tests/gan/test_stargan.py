@@ -152,6 +152,7 @@ def colour_affine():
     return generator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_generator", [lambda: None, colour_affine], ids=["published", "colour-affine"])
 @pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"ema": 0.9, "precision": "bf16"}], ids=str)
 def test_resumed_training_is_the_same_to_the_bit(tmp_path, settings, make_generator):
@@ -255,6 +256,7 @@ def test_refuses_settings_that_cannot_work(settings, message):
         stargan(**settings)
 
 
+@pytest.mark.slow
 def test_training_gives_images_the_wanted_cast():
     """Cameras differ by a cast of one channel; once trained, styled images come near the true ones in the wanted cast."""
     steps, batch = 100, make_batch(10**6, size=90)

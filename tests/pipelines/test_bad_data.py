@@ -37,6 +37,7 @@ def text(root: Path) -> None:
     (root / "camera_0" / "0-1.jpg").write_text("no picture")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut, text])
 def test_a_file_that_is_no_picture_is_named_and_can_be_left_out(damage, tell, tmp_path):
     root = crops(tmp_path / "root")
@@ -81,6 +82,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", REFUSED)
 def test_what_is_no_data_set_is_refused_before_anything_is_written(change, tell, tmp_path):
     root = crops(tmp_path / "root")
@@ -174,6 +176,7 @@ command.many_main(export_styles.story, "export_styles", {}, cluster="inline")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["a full disk", "a limit"])
 def test_no_room_for_the_store_is_told_with_the_size_and_nothing_is_left(kind, disk, tmp_path):
     """A disk too small by far is not filled first; what the system refuses in the middle is told alike."""

@@ -19,6 +19,7 @@ def test_images_in_a_step(base):
     assert budget.images_a_step(base["chance"], 8) == 0
 
 
+@pytest.mark.slow
 def test_how_long_a_trial_may_take_goes_by_what_it_starts_from(small, tmp_path):
     """pretrain took 190 s for 300 steps of 64 images."""
     one, _ = small

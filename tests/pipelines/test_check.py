@@ -68,6 +68,7 @@ def test_a_full_disk_leaves_no_half_a_sheet(drawn, disk):
     assert "Traceback" not in done.stderr and not list(disk("40k").rglob("*.png*"))
 
 
+@pytest.mark.slow
 def test_without_a_data_set_it_says_how_to_name_one(tmp_path):
     done = check(work_dir=tmp_path)
     assert done.returncode == 2

@@ -86,6 +86,7 @@ def fails(refused):
     return partial(refused, partial(command.main, story))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input(case, fails):
     arguments, expected = BAD[case]
@@ -98,6 +99,7 @@ def test_a_batch_that_the_workers_cannot_share(fails):
     assert "hhl.n_t is 7, which 2 workers cannot share" in fails(*PAIR, "cluster.num_workers=2", "n_t=7")
 
 
+@pytest.mark.slow
 def test_the_real_command_in_a_process_of_its_own(tmp_path):
     done = run(tmp_path / "work", *PAIR, "n_t=-1")
     assert done.returncode == 2 and "Traceback" not in done.stdout + done.stderr
@@ -125,6 +127,7 @@ def unnamed_camera(root: Path) -> None:
     first.rename(first.with_name("0001_000451.jpg"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "expected"),
     [(empty_query, ["query"]), (unnamed_camera, ["0001_000451.jpg", "data.skip_unmatched=true"])],

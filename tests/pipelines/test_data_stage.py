@@ -56,6 +56,7 @@ def test_training_files_of_worlds_to_be_drawn(name, cameras):
     assert len({camera for _, camera in files}) == cameras and len(files) > 700
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role, known", [("source", "c8fa0b3574ec9d25"), ("target", "4e4e8297a51f83aa")])
 def test_without_a_long_tail_a_drawn_set_is_the_one_of_before(role, known):
     """Its hash before there was data.world.long_tail. Changes on purpose only, with VERSIONS."""

@@ -21,6 +21,8 @@ from reid_da.images import ImageStore
 from reid_da.ranking import evaluate as rank_features
 from reid_da.ranking import k_reciprocal_rerank, rank_metrics
 
+pytestmark = pytest.mark.slow
+
 WORLD = ["data.world.train_persons=12", "data.world.test_persons=6"]
 STEPS = ["methods=[baseline]", "pretrain.steps=2", "baseline.steps=2", "images.height=32", "images.width=16"]
 

@@ -17,6 +17,8 @@ from pipelines import cluster, command, export_styles, graph, options, ready, re
 from reid_da.datasets import synthetic
 from reid_da.images import ImageStore
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 OWN = [option for option in TINY if not option.startswith("source=")]
 INLINE = [*TINY, "cluster=inline"]

@@ -15,6 +15,7 @@ def stages_of(*more: str) -> dict[str, str]:
     return {stage.label: stage.hash for stage in graph.plan(options.compose([*PAIR, *more]))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["ema=0.9", "precision=bf16", "legacy_decay=true"])
 def test_an_option_of_the_generator_changes_it_once_it_is_on(option):
     before, after = stages_of(), stages_of(f"gan.training.{option}")
@@ -67,6 +68,7 @@ def test_the_upper_bound_is_hhl_with_true_styles_and_no_other_stage_of_the_run_c
     assert same.hash == bound[-1].hash
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["methods=[arn]", "hhl.styles=jitter", "hhl.styles=redrawn", "n_t=0"])
 def test_no_upper_bound_where_hhl_takes_no_styles_of_a_generator(option):
     settings = options.compose([*PAIR, option])
@@ -93,6 +95,7 @@ def one_camera(root: Path) -> list[str]:
     return ["source=market", "target=folder", f"target.root={root}"]
 
 
+@pytest.mark.slow
 def test_one_camera_leaves_plain_copies_under_their_own_name_and_no_generator(tmp_path):
     pair = one_camera(tmp_path / "crops")
     settings = options.compose([*pair, "hhl.beta=0.3", "gan.steps=9"])
@@ -111,6 +114,7 @@ def test_one_camera_leaves_plain_copies_under_their_own_name_and_no_generator(tm
         graph.styles(settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -124,6 +128,7 @@ def test_labels_that_nobody_has_are_refused(given, told):
         graph.plan(options.compose(["source=market", "target=folder", *given]))
 
 
+@pytest.mark.slow
 def test_L_T_and_n_t_0_are_one_training_and_go_by_one_name():
     one, other = (options.compose([*PAIR, *more]) for more in (["hhl.losses=L_T"], ["n_t=0"]))
     assert one["variants"]["hhl"] == other["variants"]["hhl"] == "hhl.n_t=0"
@@ -131,6 +136,7 @@ def test_L_T_and_n_t_0_are_one_training_and_go_by_one_name():
     assert "styles" not in stages_of("hhl.losses=L_T", "methods=[hhl]")
 
 
+@pytest.mark.slow
 def test_an_ablation_needs_what_it_is_made_of():
     def inputs(*more):
         settings = options.compose([*PAIR, "methods=[hhl]", *more])
@@ -180,6 +186,7 @@ def test_an_unknown_precision_or_cache_is_refused(option):
         graph.plan(options.compose([*PAIR, option]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -208,6 +215,7 @@ def test_compile_without_a_compiler_is_refused(monkeypatch):
         graph.plan(options.compose([*PAIR, "compile=true"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "idle"),
     [
@@ -261,6 +269,7 @@ def test_an_option_that_does_something_stays():
         graph.plan(options.compose([*PAIR, "hhl.losses=L_C", "hhl.n_t=0"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["/data/ein Märkt", "/it's/a,b", "/x=(1)", "plain/path-1", "null", "'/in quotes/x'"])
 def test_a_path_is_taken_as_it_is_whatever_letters_it_has(value):
     root = options.compose([*PAIR, f"target.root={value}"])["target"]["root"]

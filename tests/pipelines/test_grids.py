@@ -63,6 +63,7 @@ def fails(refused):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
@@ -125,6 +126,7 @@ TWINS = {  # rows that a recipe makes the same trainings
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "recipe"), sorted({*((name, "quick") for name in GRIDS), *TWINS}))
 def test_every_row_of_every_grid_plans(name, recipe):
     own = options.composed("reproduce", [f"grid={name}", "seeds=[0]"])
@@ -153,6 +155,7 @@ def test_every_grid_compares_its_rows_and_quotes_percent(name):
     assert all(set(values) <= {"mAP", "rank1"} and min(values.values()) > 1 for _, values in quoted)
 
 
+@pytest.mark.slow
 def test_styles_are_measured_with_the_cells_that_train_on_them_by_a_judge_that_knows_the_source():
     own = options.composed("reproduce", ["seeds=[0,1]", "rows=[source_only,jitter,L_T,hhl]"])
     cells, _ = grids.cells(own, options.compose, options.changed, 1)

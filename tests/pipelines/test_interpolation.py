@@ -68,6 +68,7 @@ SMALL = ["data.world.train_persons=20", "data.world.test_persons=4", "data.world
 FTL = ["methods=[ftl]", "ftl.steps=12", "ftl.period=3", "ftl.batch=16", "ftl.decoder_width=16"]
 
 
+@pytest.mark.slow
 def test_the_picture_stands_among_the_stage_s_figures_in_mlflow(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = options.compose(["source=market", "target=duke", "cluster=inline", *SMALL, *FTL, f"work_dir={tmp_path}"])

@@ -18,6 +18,8 @@ from pipelines.cache import Stage
 from reid_da.augment import normalise
 from reid_da.backbones import resnet50
 
+pytestmark = pytest.mark.slow
+
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 METHODS = ("baseline", "hhl", "arn")
 USED = {

@@ -79,6 +79,7 @@ print(path.stat().st_ino, path.stat().st_size)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_make_one_copy(job, tmp_path):
     (tmp_path / "ready").mkdir()
     lines = [[sys.executable, "-c", TWO, json.dumps(job), str(tmp_path / "ready" / str(i))] for i in range(2)]
@@ -111,6 +112,7 @@ def test_a_full_disk_ends_a_group_of_workers_at_once_and_what_was_finished_is_ke
     assert not list((work_dir / "cache").rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_a_training_reads_the_copies_and_ends_as_without(tmp_path):
     """What lies in the copies is what counts: with black ones, which look whole, it comes to something else."""
     base = [*TINY, "cluster=inline", "methods=[baseline]", f"work_dir={tmp_path / 'work'}", "force=[baseline]"]

@@ -60,6 +60,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["data.skip_unreadable=true"]])
 def test_shards_of_any_size_make_the_store_that_one_pass_makes(more, root, tmp_path, monkeypatch):
     """Where files are left out, too: at the beginning, the end, and a whole shard of them."""
@@ -93,6 +94,7 @@ command.many_main(export_styles.story, "export_styles", {}, cluster="inline")
 """
 
 
+@pytest.mark.slow
 def test_a_killed_command_s_shards_are_kept(root, tmp_path, monkeypatch):
     work_dir = tmp_path / "work"
     line = [*DATA[1:], f"target.root={root}", f"work_dir={work_dir}", f"to={tmp_path / 'files'}", "hhl.styles=jitter"]

@@ -127,6 +127,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 def test_a_writer_is_killed_within_a_shard_and_another_goes_on_in_bounded_memory(tmp_path):
     """640 images with 8 styles of 256x128: 480 MB of styles, 25 MB a shard, 3 MB a batch."""
     path = tmp_path / "styled.npy"

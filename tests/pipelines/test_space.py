@@ -44,6 +44,7 @@ def test_a_space_that_cannot_be_read_is_refused(argument):
     assert f"sweep.space.{argument}: expected values such as 'sweep.space.beta=[0.1,0.5]'" in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
@@ -120,6 +121,7 @@ def test_whole_numbers_are_floats_where_the_option_is_one(base):
     assert a.trained()[0].hash == b.trained()[0].hash
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "count"), [("beta", 11), ("n_t", 9), ("beta_n_t", 12), ("papers", 99)])
 def test_every_shipped_space_plans(name, count, base):
     """Its corners as trials; all of its points could be told apart."""

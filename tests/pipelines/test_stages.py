@@ -15,6 +15,8 @@ from torch import nn
 from pipelines import cluster, graph, options, stages, styling, training
 from reid_da.images import ImageStore
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 INLINE = [*TINY, "cluster=inline"]
 

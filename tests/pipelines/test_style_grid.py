@@ -141,6 +141,7 @@ def stopped(world, tmp_path, monkeypatch):
     return tmp_path, stage
 
 
+@pytest.mark.slow
 def test_a_training_leaves_ten_pictures_that_change(straight):
     found = pictures(straight)
     assert sorted(found) == [f"{step:08d}.png" for step in (3, 5, 8, 10, 13, 15, 18, 20, 23, 25)]
@@ -168,6 +169,7 @@ def losses(folder: Path) -> list[dict]:
     return [{name: value for name, value in line.items() if name != "seconds_per_step"} for line in lines]
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_to_the_same_pictures_and_mlflow_has_each_once(stopped, straight):
     """Three commands look on: at the stopped training, at its end, and once more."""
     work_dir, stage = stopped

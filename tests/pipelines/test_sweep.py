@@ -312,6 +312,7 @@ def fails(refused):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -126,6 +126,7 @@ def test_random_draws_make_one_line(drawn):
         assert legend(axis) == [] and [len(points) for points in lines(axis).values()] == [6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", sweep_charts.PUBLISHED)
 @pytest.mark.parametrize("option", ["hhl.beta", "hhl.n_t"])
 def test_the_published_curve_stands_beside_rank_1_if_it_is_given(drawn, pair, option):

@@ -10,6 +10,7 @@ from pipelines.tracking import Tracking
 SETTINGS = {"method": {"_target_": "reid_da.methods.baseline.Baseline"}, "backbone": {}, "seed": 0}
 
 
+@pytest.mark.slow
 def test_what_a_killed_command_left_running_is_closed(tmp_path):
     settings = options.compose(["source=market", "target=duke", f"work_dir={tmp_path}"])
     dead, alive = (Stage("baseline", "baseline", SETTINGS | {"seed": n}) for n in (0, 1))
@@ -38,6 +39,7 @@ def track(tmp_path):
     return start
 
 
+@pytest.mark.slow
 def test_each_work_dir_keeps_to_its_own_runs_in_a_shared_store(track):
     stage = Stage("baseline", "baseline", SETTINGS)
     with track("one", stage) as one:
@@ -52,6 +54,7 @@ def test_each_work_dir_keeps_to_its_own_runs_in_a_shared_store(track):
         one.finish({}, [], [])
 
 
+@pytest.mark.slow
 def test_a_result_that_changed_is_the_runs_last_value_and_none_is_there_twice(track):
     with track("one") as one:
         for value in (0.1, 0.1, 0.9):

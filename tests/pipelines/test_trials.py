@@ -23,6 +23,7 @@ def test_trials_share_what_their_options_do_not_touch(base):
         assert len(set.union(*(hashes(one, name)[name] for one in every))) == len(every)
 
 
+@pytest.mark.slow
 def test_a_graph_ends_with_the_method_and_its_style_retrieval(base):
     for own in (block(), block(space={"arn.weight_rec": [0.1]}, seeds=[0, 1]), block(space={"hhl.styles": ["copies"]})):
         one = trials(own, base)[0]
@@ -65,6 +66,7 @@ def test_a_trial_s_stages_are_those_of_run_py(base):
     assert one.settings[0]["variants"]["hhl"] == "hhl.beta=0.3 hhl.n_t=4"
 
 
+@pytest.mark.slow
 def test_a_key_is_of_the_point_the_seeds_and_all_that_comes_before(base):
     other = options.compose([*BASE, "methods=[hhl]", "data.seed=1"])
     elsewhere = options.compose([*BASE, "methods=[hhl]", "work_dir=/elsewhere", "cluster.cpus_per_worker=1"])
@@ -83,6 +85,7 @@ def test_a_key_is_of_the_point_the_seeds_and_all_that_comes_before(base):
     assert usual.name == "hhl.beta=0.3 hhl.n_t=4"
 
 
+@pytest.mark.slow
 def test_a_sweep_is_found_again_by_its_search_and_trials(base):
     def key(**changed) -> str:
         own = block(space={"hhl.beta": [0.1, 0.5]}, **changed)
@@ -113,6 +116,7 @@ def test_what_learns_nothing_is_not_swept(base):
         trial(block(space={"histogram.bins": [2]}), {"histogram.bins": 2}, base)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [["gan.steps=null"], ["gan.batch=15"], ["gan.steps=0"]])
 def test_the_generators_options_are_checked_where_style_retrieval_alone_needs_it(more):
     settings = options.compose([*BASE, "methods=[arn]", *more])
@@ -132,6 +136,7 @@ def test_data_that_all_trials_have_is_planned_once(base):
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "given", "seeds"),
     [

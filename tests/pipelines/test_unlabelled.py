@@ -90,6 +90,7 @@ def test_views_have_no_scores_of_the_target_and_are_whole(whole):
             assert min(picture.size) > 200
 
 
+@pytest.mark.slow
 def test_one_camera_adapts_with_plain_copies(cameras, tmp_path):
     root = tmp_path / "crops"
     (root / "camera_1").mkdir(parents=True)
@@ -104,6 +105,7 @@ def test_one_camera_adapts_with_plain_copies(cameras, tmp_path):
     assert len(np.load(features)) == len(list((root / "camera_1").iterdir()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "given", "told"),
     [

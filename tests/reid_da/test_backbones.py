@@ -119,6 +119,7 @@ def cut(state):
     return {k: v for k, v in state.items() if k != "layer4.2.bn3.running_var"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make, found",
     [

@@ -14,6 +14,8 @@ from two_ranks import RANKS, compute, rows, train, translate, work
 from reid_da import checkpoint, distributed
 from reid_da.distributed import GlobalBatchNorm
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

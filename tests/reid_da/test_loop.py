@@ -209,6 +209,7 @@ def stopped_at(batches, step):
     return batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, optimiser", [("hhl", sgd), *((name, adam) for name in tiny.METHODS)])
 def test_every_method_resumes_bit_for_bit(world, tmp_path, name, optimiser):
     """Stopped by an exception at step 4, its newest checkpoint damaged, gone on from other initial weights."""

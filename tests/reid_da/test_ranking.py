@@ -78,6 +78,7 @@ def test_metrics_by_hand():
         metrics.rank(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("levels", [2, 7, None])
 def test_metrics_follow_the_protocol(seed, levels):
@@ -152,6 +153,7 @@ def test_inputs_are_left_as_they_were():
     assert torch.equal(distances, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_evaluate_is_rank_metrics_of_euclidean_distances(dtype):
     """More queries than one block, and features far from normalised."""

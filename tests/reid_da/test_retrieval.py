@@ -111,6 +111,7 @@ def test_index_refuses_what_it_cannot_search():
         index(torch.full((2, 3), torch.nan))
 
 
+@pytest.mark.slow
 def test_faiss_is_imported_on_use_only():
     code = "import sys, reid_da.retrieval, reid_da.ranking; sys.exit('faiss' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -62,6 +62,7 @@ def images(root):
     return {name: content for name, content in contents(root).items() if not name.endswith(".txt")}
 
 
+@pytest.mark.slow
 def test_the_reader_finds_every_file(drawn):
     world, root, dataset = drawn
     records = dataset.train + dataset.query + dataset.gallery
@@ -131,6 +132,7 @@ def test_each_query_is_alone_in_its_camera_and_found_by_another(labelled):
         assert any(r.person == person and r.camera != camera for r in dataset.gallery)
 
 
+@pytest.mark.slow
 def test_the_seed_decides_every_byte(drawn, tmp_path):
     world, root, _ = drawn
     calls = []

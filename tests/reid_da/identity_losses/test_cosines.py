@@ -79,6 +79,7 @@ def test_vpl_s_prototypes_point_where_the_mixture_of_unit_rows_does(length):
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("kind", [ArcFace, VPL])
 def test_a_compiled_loss_is_one_graph_with_the_same_gradients(kind, half):

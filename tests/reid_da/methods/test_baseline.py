@@ -90,6 +90,7 @@ def test_every_trainable_parameter_gets_a_gradient_and_one_group(world, name):
             assert p.grad is None
 
 
+@pytest.mark.slow
 def test_trained_parameters_move_and_frozen_ones_do_not(world, name):
     method = tiny.build(name, world)
     before = snapshot(method.state_dict())
@@ -102,6 +103,7 @@ def test_trained_parameters_move_and_frozen_ones_do_not(world, name):
     assert {key for key, _ in method.named_parameters()} - trainable == frozen(method, name)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_on_its_own_batch(world, name):
     method = tiny.build(name, world)
     learner, batch = tiny.learner(method), tiny.batches(method, world)(0)
@@ -109,6 +111,7 @@ def test_training_lowers_the_loss_on_its_own_batch(world, name):
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.slow
 def test_updates_do_not_look_at_global_random_state(world, name, trained):
     method, (floats, state) = tiny.build(name, world), trained(name)
     torch.manual_seed(1)
@@ -124,6 +127,7 @@ def test_source_persons_teach(world, name, trained, tmp_path):
     assert not same(method.state_dict(), trained(name)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [rotated, lambda persons: [1] * len(persons), lambda persons: [0, *persons[1:]]])
 def test_target_persons_are_never_used(world, name, trained, tmp_path, change):
     other = with_persons(world, "target", change, tmp_path / "target")
@@ -131,6 +135,7 @@ def test_target_persons_are_never_used(world, name, trained, tmp_path, change):
     assert train(method, other)[0] == floats and same(method.state_dict(), state)
 
 
+@pytest.mark.slow
 def test_embed_is_normalised_and_blind_to_its_neighbours(world, name):
     """In evaluation mode, as it is called."""
     method = tiny.build(name, world)

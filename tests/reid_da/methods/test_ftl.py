@@ -51,6 +51,7 @@ def by_hand(world, method, few):
     return torch.stack([centres[label] for label in sorted(centres)]), torch.tensor(vectors @ vectors.T)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_centres_and_directions_are_those_of_a_loop(world, method):
     counts = np.bincount(world.source.labels)
@@ -145,6 +146,7 @@ def test_centres_are_taken_anew_at_the_first_step_of_each_stage_1_alone(world, m
     assert method.backbone.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 2, 3, 4])
 def test_a_training_stopped_within_stage_1_goes_on_bit_for_bit(world, stop):
     def start(seed):

@@ -239,6 +239,7 @@ def test_initial_distances_are_of_the_size_of_the_margin(world):
     assert torch.pdist(z).mean().item() == pytest.approx(0.298, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_step_on_resnet50(world):
     """The published sizes but for pixels and batch; every trainable parameter gets a finite gradient."""
     torch.manual_seed(0)

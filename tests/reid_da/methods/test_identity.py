@@ -5,6 +5,7 @@ import tiny
 import torch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", tiny.LOSSES)
 @pytest.mark.parametrize("method", ["baseline", "hhl", "arn"])
 def test_a_step_reaches_trunk_and_class_weights(method, name, world):
