@@ -31,7 +31,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     settings = compose(command.source_of_target(own["given"]))
     with cluster.connect(settings) as launch:
         plan = graph.styles(settings, launch.num_workers)
-        work_dir, to = Path(settings["work_dir"]).absolute(), Path(own["to"]).absolute()
+        work_dir, to = Path(settings["work_dir"]).absolute(), Path(own["to"]).expanduser().absolute()
         ready.names(
             [path for path, _ in data_stage.training_files(settings, "target")]
         )  # refuses what none can be given

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import math
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -100,7 +101,7 @@ def plain(settings: dict) -> dict:
         settings["methods"] = [settings["methods"]]
     recipe = _recipe_settings(settings)
     check(settings, recipe)
-    settings = at_rest(_with_floats(settings, recipe), recipe)
+    settings = at_rest(_with_floats(_with_paths(settings), recipe), recipe)
     settings["variants"] = variants.of(settings, recipe, method_names())
     return settings
 
@@ -129,6 +130,16 @@ def check(settings: dict, recipe: dict) -> None:
         for value in values:
             if value not in known:
                 raise ValueError(f"{key}: unknown '{value}'{did_you_mean(value, known)}; there are {', '.join(known)}")
+
+
+def _with_paths(block: dict) -> dict:
+    """~ as the home folder, and every path from this folder on as an absolute one: Ray's processes have folders of their own."""
+    found = {key: _with_paths(value) if isinstance(value, dict) else value for key, value in block.items()}
+    for key in {*PATHS} & {*found}:
+        if found[key] and (key, found[key]) != ("weights", "imagenet"):
+            path = os.path.expanduser(found[key])
+            found[key] = path if key == "manifest" else os.path.abspath(path)  # which may lie below its data set's root
+    return found
 
 
 def _with_floats(value, usual):

@@ -43,6 +43,22 @@ def test_every_data_set_is_source_and_target(name):
         build.check(settings[role]["world"])
 
 
+def test_paths_are_absolute_and_a_user_s_home_is_known(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/a")
+    given = {"target.root": "~/own crops", "data.stage_dir": "scratch", "backbone.weights": "../w.pth", "gan.root": "s"}
+    settings = options.compose(
+        ["source=market", "target=folder", "recipe=paper", "gan=folder", "target.reader.manifest=list.csv"]
+        + [options.quoted(f"{option}={path}") for option, path in given.items()]
+    )
+    assert settings["work_dir"] == str(tmp_path / "outputs") and settings["gan"]["root"] == str(tmp_path / "s")
+    assert settings["target"]["root"] == "/home/a/own crops" and settings["data"]["stage_dir"] == f"{tmp_path}/scratch"
+    assert settings["backbone"]["weights"] == str(tmp_path.parent / "w.pth")
+    assert settings["source"]["root"] is None and settings["target"]["reader"]["manifest"] == "list.csv"
+    assert options.changed(settings, {"work_dir": "other"})["work_dir"] == str(tmp_path / "other")
+    assert options.compose([*PAIR, "recipe=paper"])["backbone"]["weights"] == "imagenet"
+
+
 @pytest.mark.parametrize("recipe", choices("recipe"))
 def test_the_plan_of_every_recipe(recipe):
     plan = graph.plan(options.compose([*PAIR, f"recipe={recipe}"]))

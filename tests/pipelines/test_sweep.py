@@ -228,7 +228,8 @@ def test_more_trials_than_room_some_of_which_stop_themselves(swept, tmp_path, mo
     folder.mkdir(parents=True)
     for name in "ab":
         (folder / f"perfect{name}-0.json").write_text(json.dumps({"scores": {"0.33": 1.0}}))
-    done = run(work_dir, *arguments, "sweep.max_concurrent=2", "cluster=local")
+    here = [*TINY, "work_dir=work", *arguments]  # from the command's folder: Tune's trials have others
+    done = forked.run("sweep", *here, "sweep.max_concurrent=2", "cluster=local", cwd=tmp_path)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stdout + done.stderr
     assert "4 trials, 2 at a time, each 1 worker of 1 CPU; the cluster has " in done.stdout
     found = {one.name: sweeps.summary(one, "mAP", folder) for one in trials}
