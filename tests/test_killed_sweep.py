@@ -1,6 +1,8 @@
 """A sweep killed again and again ends with the numbers of an undisturbed one; test_killed.py has runs."""
 
 import csv
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,22 @@ def trials(work_dir: Path) -> list[dict]:
         return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
+def with_trials(work_dir: Path, other: Path, trained: list[str]) -> None:
+    """Copies of what the trials of these methods' stages made in another work_dir."""
+    for path in other.glob("cache/style_retrieval/*/stage.json"):
+        if (method := json.loads(path.read_text())["inputs"]["method"]["hash"]) in trained:
+            for stage in (path.parent, other / "cache" / "hhl" / method):
+                shutil.copytree(stage, work_dir / stage.relative_to(other))
+
+
 def test_a_sweep_killed_twice_ends_with_every_trial_once_and_the_same_numbers(swept, tmp_path):
-    """In a trial's training, and between trials, under Ray with two at a time; then left alone. Shared stages: test_killed.py."""
+    """In the training of two trials at a time under Ray, and between these, two others being made; then left alone.
+
+    Shared stages: test_killed.py.
+    """
     undisturbed, _ = swept
     work_dir = with_cached(tmp_path / "work", undisturbed)
+    with_trials(work_dir, undisturbed, [row["settings"] for row in trials(undisturbed)[:2]])
     moments = [
         lambda: reports(work_dir, "hhl") > 12,
         lambda: len(list(work_dir.glob("cache/hhl/*/result.json"))) > 2,
