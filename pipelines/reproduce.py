@@ -72,6 +72,8 @@ def _make(own: dict, cells: list, settings: dict, launch, track) -> list:
 
     began, longest, ended, left = time.monotonic(), 0.0, set(), []
     work_dir, limit = Path(settings["work_dir"]).absolute(), own["max_minutes"]
+    stages.forget(list({s.hash: s for cell in cells for s in cell.graph}.values()), settings, track.say)
+    settings = settings | {"force": []}  # once is enough of what cells share
     groups = _groups(cells)
     if limit:
         groups = {f"{title}: {cell.row}": [cell] for title, group in groups.items() for cell in group}

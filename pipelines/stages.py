@@ -62,6 +62,17 @@ def result(stage: Stage, settings: dict) -> dict:
     return json.loads((stage.folder(Path(settings["work_dir"]).absolute()) / "result.json").read_text())
 
 
+def forget(stages: list[Stage], settings: dict, say) -> set[str]:
+    """Remove those of the stages, inputs first, whose kind settings["force"] names, and what is made from them; their hashes."""
+    work_dir, doomed = Path(settings["work_dir"]).absolute(), set()
+    for stage in stages:
+        if stage.name in settings["force"] or any(one.hash in doomed for one in stage.inputs.values()):
+            with cache.locked([stage], work_dir, say):
+                cache.forget(stage, work_dir)
+            doomed.add(stage.hash)
+    return doomed
+
+
 def make(stages: list[Stage], settings: dict, launch, track=None, early: dict[str, dict] | None = None) -> None:
     """Make those of a graph's stages that are missing.
 
@@ -71,10 +82,7 @@ def make(stages: list[Stage], settings: dict, launch, track=None, early: dict[st
     """
     track = track or Quiet()
     work_dir = Path(settings["work_dir"]).absolute()
-    for stage in stages:
-        if stage.name in settings["force"]:
-            with cache.locked([stage], work_dir, track.say):
-                cache.forget(stage, work_dir)
+    forget(stages, settings, track.say)
     ended: set[str] = set()
 
     def end(stage: Stage, reused: bool) -> None:

@@ -70,7 +70,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
                 lambda p: sweeps.trial(block, p, base, options.changed, launch.num_workers, data),
             )
             sweeps.forget(trials, base, folder, track.say)
-            stages.make(plan, base, launch, track)
+            stages.make(plan, base | {"force": []}, launch, track)
             views.prepared(trials, at_once, time.monotonic() - began)
             _search(block, base, launch, folder, points, at_once, views)
             print(views.finish(), flush=True)

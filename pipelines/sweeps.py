@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import allowed, cache, graph, results, stages, stopping
+from pipelines import allowed, graph, results, stages, stopping
 from pipelines.cache import Stage
 from pipelines.data_stage import origin
 from pipelines.space import method_of
@@ -219,14 +219,10 @@ def changes_data(own: dict) -> bool:
 
 
 def forget(trials: list[Trial], base: dict, folder: Path, say: Callable) -> None:
-    """Remove what `force` makes again of the trials' own stages, what is made from it, and the records of early stops."""
-    work_dir = Path(base["work_dir"]).absolute()
+    """Remove the trials' stages that `force` makes again, and the records of early stops of their trainings."""
+    everything = {stage.hash: stage for one in trials for plan in one.graphs for stage in plan}
+    doomed = stages.forget(list(everything.values()), base, say)
     for one in trials:
-        doomed = [stage for stage in one.own() if stage.name in base["force"]]
-        doomed += [plan[-1] for plan in one.graphs if _ends(plan)[0].name in base["force"]]
-        for stage in {stage.hash: stage for stage in doomed}.values():
-            with cache.locked([stage], work_dir, say):
-                cache.forget(stage, work_dir)
-        if one.method in base["force"]:
+        if any(stage.hash in doomed for stage in one.trained()):
             for record in folder.glob(f"{one.key}-*.json"):
                 record.unlink()

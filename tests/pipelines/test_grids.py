@@ -323,7 +323,9 @@ def timed(monkeypatch, tmp_path):
         clock = Clock(tmp_path)
         monkeypatch.setattr("pipelines.reproduce.time", clock)
         monkeypatch.setattr("pipelines.stages.make", clock.make)
-        left = reproduce._make(own | {"max_minutes": max_minutes}, cells, {"work_dir": tmp_path}, None, clock)
+        left = reproduce._make(
+            own | {"max_minutes": max_minutes}, cells, {"work_dir": tmp_path, "force": []}, None, clock
+        )
         return clock.launches, [cell.row for cell in left]
 
     return run

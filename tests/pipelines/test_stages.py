@@ -146,10 +146,10 @@ def test_a_compiled_training_is_the_same_to_rounding(finished):
     assert again["baseline"]["target"]["mAP"] == pytest.approx(results["baseline"]["target"]["mAP"], abs=0.02)
 
 
-def test_force_makes_a_kind_of_stage_again_with_the_same_digits(finished):
+def test_force_makes_a_kind_of_stage_again_and_what_is_made_from_it_with_the_same_digits(finished):
     work_dir, results, _ = finished
-    again, track = run(work_dir, "force=[hhl]")
-    assert track.made == ["hhl"]
+    again, track = run(work_dir, "force=[styles]")
+    assert track.made == ["styles", "measures", "hhl"]
     assert again["hhl"]["target"] == results["hhl"]["target"]
 
 
