@@ -46,6 +46,8 @@ class StarGAN:
             gradient penalty and the means of all terms stay in float32.
         average_gradients: called with D's (G's) parameters between backward and Adam, to average .grad over ranks;
             once for each step that the network moves in.
+        everywhere: called before it with whether this rank's terms are finite: whether those of all ranks are, so that
+            none waits for one that has stopped.
 
     Raises:
         ValueError: a setting out of its range.
@@ -71,6 +73,7 @@ class StarGAN:
         ema: float = 0.0,
         precision: str = "float32",
         average_gradients: Callable[[Iterable[nn.Parameter]], None] = leave_alone,
+        everywhere: Callable[[bool], bool] = bool,
     ) -> None:
         _check(steps, n_critic, decay_from, ema, precision)
         self.generator, self.discriminator = generator, discriminator
@@ -81,7 +84,7 @@ class StarGAN:
         self.averaged = averaging.follower(generator) if ema else generator
         self._networks = {"generator": generator, "discriminator": discriminator}
         self._networks |= {"averaged": self.averaged} if ema else {}
-        self.average_gradients = average_gradients
+        self.average_gradients, self.everywhere = average_gradients, everywhere
         self._optimizers = {
             "generator": torch.optim.Adam(generator.parameters(), lr=lr, betas=tuple(betas)),
             "discriminator": torch.optim.Adam(discriminator.parameters(), lr=lr, betas=tuple(betas)),
@@ -110,7 +113,8 @@ class StarGAN:
             weighted), "accuracy/G_cls" (styled images that D takes for the wanted camera). Terms are unweighted.
 
         Raises:
-            FloatingPointError: a term is not finite; the network that it would have moved is as before.
+            FloatingPointError: a term is not finite, on this rank or another; the network that it would have moved is
+                as before.
         """
         device = next(self.parameters()).device
         images, cameras, wanted = (batch[name].to(device) for name in ("images", "cameras", "wanted"))
@@ -162,9 +166,9 @@ class StarGAN:
     def _step(self, name: str, loss: Tensor, terms: dict[str, Tensor], step: int) -> dict[str, float]:
         """Backward of the loss into the named network alone, average, Adam; the terms as floats, all finite."""
         floats = dict(zip(terms, torch.stack([term.detach().float() for term in terms.values()]).tolist(), strict=True))
-        for term, value in floats.items():
-            if not math.isfinite(value):
-                raise FloatingPointError(f"step {step}: {term} is {value}")
+        broken = [f"{term} is {value}" for term, value in floats.items() if not math.isfinite(value)]
+        if not self.everywhere(not broken):
+            raise FloatingPointError(f"step {step}: {[*broken, 'a term is not finite on another worker'][0]}")
         parameters = [parameter for parameter in self._networks[name].parameters() if parameter.requires_grad]
         optimizer = self._optimizers[name]
         optimizer.zero_grad()

@@ -59,8 +59,8 @@ def _generator(job: dict) -> bool:
     generator.to(device)
     discriminator = build(settings["discriminator"], store.num_cameras, height, width).to(device)
     steps = num_steps(settings, len(store) // settings["batch"])
-    average = distributed.average_gradients
-    learner = build(settings["training"], generator, discriminator, steps=steps, average_gradients=average)
+    ranks = {"average_gradients": distributed.average_gradients, "everywhere": distributed.everywhere}
+    learner = build(settings["training"], generator, discriminator, steps=steps, **ranks)
     given = {"seed": settings["seed"], "device": device, "part": settings["crop"], "resident": _how(job)["resident"]}
     batches = _ahead(translation_batches(store, settings["batch"], **given), steps)
     rhythm = _rhythm(steps)
@@ -139,12 +139,15 @@ def _ahead(batches: Callable[[int], dict], steps: int) -> Callable[[int], dict]:
 def _clusters(job: dict, target: ImageStore) -> np.ndarray:
     """n_t clusters of the target's images by the baseline's features; computed once, so that a resumed run has the same."""
     path = Path(job["part"]) / "clusters.npy"
-    if distributed.rank() == 0 and not path.exists():
-        baseline = trained_method(Path(job["inputs"]["clusters"])).to(distributed.device())
-        features = embed(baseline, target, normalise, device=distributed.device())
-        save_array(path, clusters(features, job["settings"]["method"]["n_t"], seed=job["settings"]["seed"]))
-    distributed.broadcast(None)
-    return distributed.broadcast(np.load(path) if distributed.rank() == 0 else None)
+
+    def computed() -> np.ndarray:
+        if not path.exists():
+            baseline = trained_method(Path(job["inputs"]["clusters"])).to(distributed.device())
+            features = embed(baseline, target, normalise, device=distributed.device())
+            save_array(path, clusters(features, job["settings"]["method"]["n_t"], seed=job["settings"]["seed"]))
+        return np.load(path)
+
+    return distributed.of_first(computed)
 
 
 # Of a method's block, but not its constructor's.

@@ -89,6 +89,11 @@ def mean(floats: dict[str, float]) -> dict[str, float]:
     return dict(zip(floats, (values / world()).tolist(), strict=True))
 
 
+def everywhere(held: bool) -> bool:
+    """Whether it holds on every rank, told to all of them."""
+    return mean({"held": float(held)})["held"] == 1
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows):

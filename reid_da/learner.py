@@ -92,7 +92,7 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         floats = self._backward(batch)
         broken = {name: value for name, value in floats.items() if not math.isfinite(value)}
-        if distributed.mean({"finite": float(not broken)})["finite"] < 1:  # on all ranks alike
+        if not distributed.everywhere(not broken):
             name, value = next(iter(broken.items()), ("a term", "not finite on another worker"))
             raise FloatingPointError(f"step {batch['step']}: {name} is {value}; a smaller learning rate may help")
         distributed.average_gradients(p for group in self.groups.values() for p in group)

@@ -212,7 +212,7 @@ def test_the_papers_generator_names_every_option_at_its_published_value():
     """What the classes take beyond runtime arguments stands in the file, and it is the signature's default."""
     block = gan("gan=paper")
     for part, target, runtime in [
-        ("training", StarGAN, {"generator", "discriminator", "steps", "average_gradients"}),
+        ("training", StarGAN, {"generator", "discriminator", "steps", "average_gradients", "everywhere"}),
         ("generator", Generator, {"num_cameras"}),
         ("discriminator", Discriminator, {"num_cameras", "height", "width"}),
     ]:

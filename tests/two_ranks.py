@@ -119,35 +119,45 @@ def in_double(images, sizes, draw):
     return random_area_crop(images, sizes, draw).double()
 
 
-def translate(world, state=None):
-    """Two updates of the StarGAN, the second moving G, too; and the state after two more. state: as in `train`."""
+def translator(world, averaged):
+    """A StarGAN that notes in `averaged` how many gradients it averages, and its batches."""
     torch.manual_seed(0)
     networks = (
         Generator(world.target.num_cameras, channels=4, num_blocks=1),
         Discriminator(world.target.num_cameras, tiny.HEIGHT, tiny.WIDTH, channels=4, depth=3),
     )
-    averaged = []
 
     def average_gradients(parameters):
         averaged.append(len(parameters))
         distributed.average_gradients(parameters)
 
-    settings = {"steps": 4, "n_critic": 2, "weight_identity": 5.0, "ema": 0.5, "average_gradients": average_gradients}
+    settings = {"steps": 4, "n_critic": 2, "weight_identity": 5.0, "ema": 0.5}
+    settings |= {"average_gradients": average_gradients, "everywhere": distributed.everywhere}
     learner = StarGAN(*(network.double() for network in networks), **settings)
     batches = translation_batches(world.target, 8, seed=0)
 
-    def update(step):
-        batch = batches(step)
-        return distributed.mean(learner.update(batch | {"images": batch["images"].double()}))
+    def batch(step):
+        found = batches(step)
+        return found | {"images": found["images"].double()}
 
-    found = {}
+    return learner, batch
+
+
+def translate(world, state=None):
+    """Two updates of the StarGAN, the second moving G, too; and the state after two more. state: as in `train`."""
+    averaged = []
+    learner, batches = translator(world, averaged)
+
+    def update(step):
+        return distributed.mean(learner.update(batches(step)))
+
+    found = {"networks": [len(list(network.parameters())) for network in (learner.generator, learner.discriminator)]}
     if state:
         learner.load_state_dict(snapshot(state))  # optimisers go on in the tensors that they are given
     else:
         found["reported"] = [update(0), update(1)]
         found["gradients"] = [p.grad.clone() for p in learner.parameters()]
         found["averaged"] = list(averaged)
-        found["networks"] = [len(list(network.parameters())) for network in networks]
         found["state"] = snapshot(learner.state_dict())
     update(2), update(3)
     return found | {"third": snapshot(learner.state_dict())}
@@ -278,6 +288,20 @@ def not_finite(rank, world):
     return {"said": said, "before": before, "after": state()}
 
 
+def translation_not_finite(rank, world):
+    """A broken image on rank 1 alone: what this rank says, and D's weights before and after."""
+    averaged = []
+    learner, batches = translator(world, averaged)
+    before, said, batch = snapshot(learner.discriminator.state_dict()), None, batches(0)
+    if rank == 1:
+        batch["images"][0] = float("nan")
+    try:
+        learner.update(batch)
+    except FloatingPointError as error:
+        said = str(error)
+    return {"said": said, "before": before, "after": snapshot(learner.discriminator.state_dict()), "averaged": averaged}
+
+
 def resume(world, folder, rank):
     """Stopped at step 4 and resumed: rank 1 looks for no checkpoint of its own."""
     calls = []
@@ -324,6 +348,7 @@ def work(rank, folder, world_folder):
         "converted": converted(world),
         "unequal weights": unequal_weights(world),
         "not finite": not_finite(rank, world),
+        "translation not finite": translation_not_finite(rank, world),
         "same": compute(world),
         "straight": train_on(world, folder, "straight", []),
         "resumed": resume(world, folder, rank),

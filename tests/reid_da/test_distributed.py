@@ -156,6 +156,13 @@ def test_a_term_that_is_not_finite_on_one_rank_stops_both(ranks):
         assert found["before"]["momentum"] and same(found["after"], found["before"])
 
 
+def test_an_image_that_breaks_the_stargan_on_one_rank_stops_both(ranks):
+    for result, what in zip(ranks, ("a term is not finite on another worker", "loss/D_adv is nan"), strict=True):
+        found = result["translation not finite"]
+        assert found["said"] == f"step 0: {what}" and found["averaged"] == []
+        assert same(found["after"], found["before"])
+
+
 @pytest.mark.parametrize("name", tiny.METHODS)
 def test_a_method_learns_on_two_ranks_as_on_one(ranks, alone, name):
     """Reported floats, gradients, weights, running statistics and momentum after two updates."""
