@@ -3,7 +3,6 @@
 Runs in every worker of the training group, or in the command's own process. Knows no ray, no mlflow, no hydra.
 """
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +24,23 @@ def looked_at(count: int) -> np.ndarray:
 
 
 def evaluate_on(method, data: Path, **protocol) -> tuple[RankMetrics, dict[str, torch.Tensor]]:
-    """The scores on a data stage's query and gallery, and their features; each rank embeds its part, and the first one ranks.
+    """The scores on a data stage's query and gallery, and their features, on the CPU.
 
-    protocol: as for ranking.evaluate.
+    Each rank embeds its part, and the first one ranks, on its device. protocol: as for ranking.evaluate.
     """
     distributed.assert_equal(dict(method.named_buffers()))
     stores, features = {}, {}
     for split in ("query", "gallery"):
         store = stores[split] = ImageStore(data / split)
         features[split] = _features(method, store, np.arange(len(store)))
-    sides = [(features[s], stores[s].persons, stores[s].cameras) for s in ("query", "gallery")]
-    return distributed.of_first(partial(evaluate, *sides[0], *sides[1], **protocol)), features
+
+    def ranked() -> RankMetrics:
+        query, gallery = (
+            (features[s].to(distributed.device()), stores[s].persons, stores[s].cameras) for s in ("query", "gallery")
+        )
+        return evaluate(*query, *gallery, **protocol)
+
+    return distributed.of_first(ranked), features
 
 
 def _features(method, store: ImageStore, rows: np.ndarray) -> torch.Tensor:

@@ -198,6 +198,15 @@ def test_rankings_are_those_of_the_cpu():
     assert rank_metrics(reranked, *query_ids, *gallery_ids).mAP > expected.mAP
 
 
+def test_ties_junk_and_distractors_rank_as_on_the_cpu():
+    draw = np.random.default_rng(0)
+    ids = [draw.integers(low, 6, count) for low, count in ((1, 40), (0, 40), (-1, 200), (0, 200))]
+    distances = torch.from_numpy(draw.integers(0, 9, (40, 200)).astype(np.float32))
+    expected, got = rank_metrics(distances, *ids), rank_metrics(distances.cuda(), *ids)
+    assert (got.cmc == expected.cmc).all()
+    assert (got.mAP, got.mAP_trapezoid, got.mINP) == (expected.mAP, expected.mAP_trapezoid, expected.mINP)
+
+
 def test_features_are_those_of_the_cpu(world):
     method = tiny.build("baseline", world)
     found = {d: embed(on(d, method), world.target, normalise, device=d, batch_size=7) for d in ("cpu", "cuda")}
