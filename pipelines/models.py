@@ -129,7 +129,7 @@ def _save(embedder: Embedder, folder: str, saved, images: np.ndarray) -> None:
 
 
 def register(client, model_uri: str, name: str, alias: str = "champion") -> str:
-    """Make a logged model a version of the registered model and give it the alias; a stage has one version, however often.
+    """Make a logged model a version of the registered model, unless it is one, and give it the alias.
 
     Args:
         client: an MlflowClient. model_uri: from log_model. name: of the registered model, made where it is missing.
@@ -139,7 +139,10 @@ def register(client, model_uri: str, name: str, alias: str = "champion") -> str:
     model = client.get_logged_model(model_uri.removeprefix("models:/"))
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
-    there = client.search_model_versions(f"name = '{name}' AND tags.hash = '{model.tags['hash']}'")
+    versions = client.search_model_versions(f"name = '{name}' AND tags.hash = '{model.tags['hash']}'")
+    there = [
+        one for one in versions if one.source == model.artifact_location
+    ]  # not one of before the stage was made again
     version = str(there[0].version if there else _new_version(client, model, name))
     client.set_registered_model_alias(name, alias, version)
     return version

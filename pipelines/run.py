@@ -41,7 +41,7 @@ def story(settings: dict) -> None:
                 reached = results.share_of_gain(shared, stages.result(bound[-1], settings)) if bound else {}
                 measures = [stages.result(stage, settings) for stage in plan if stage.name == "measures"]
                 table += results.of_styles(measures, reached, settings, whole)
-                kept = _models(plan, settings, track) if "not_judged" in tags else []
+                kept = _models(plan, settings, track) if settings["register"] else []
                 track.finish(logged.of_methods(found) | reached, pictures, [path], table)
     print("\n".join([table, *kept]))
     print(f"{path}; pictures in {work_dir / 'figures'}")
@@ -49,7 +49,7 @@ def story(settings: dict) -> None:
 
 
 def _models(plan: list, settings: dict, track) -> list[str]:
-    """Register the methods' models, a line each: where nothing can be judged, nobody can choose one of them by a sweep."""
+    """Register the methods' models, a line each."""
     from pipelines import models
 
     last = {one.name: one for one in plan if one.name in settings["methods"] and "optimiser" in settings[one.name]}

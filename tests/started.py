@@ -27,6 +27,7 @@ TINY = [
     "data.world.test_persons=6",
     "gan.steps=4",
     "upper_bound=false",
+    "register=false",
     "measures.images=100",
     "measures.method.steps=10",
     *(f"{name}.steps=4" for name in ("pretrain", "baseline", "hhl", "arn")),

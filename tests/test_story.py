@@ -16,6 +16,7 @@ from pipelines import cluster, logged, options, results, stages
 pytestmark = pytest.mark.slow
 # with the recipe's sizes true styles are a gain to share, and two workers' rounding grows less
 TINY = [option for option in SMALLER if option not in (*BATCHES, *SMALL)]
+WHOLE = ["upper_bound=true", "register=true"]
 
 
 def run(work_dir: Path, *overrides: str) -> subprocess.CompletedProcess:
@@ -43,7 +44,7 @@ def runs(work_dir: Path) -> dict[str, list]:
 def local(tmp_path_factory):
     """One worker under Ray."""
     work_dir = tmp_path_factory.mktemp("story") / "work"
-    return work_dir, run(work_dir, "upper_bound=true")
+    return work_dir, run(work_dir, *WHOLE)
 
 
 def test_it_shows_a_table_and_says_which_data_and_recipe(local):
@@ -101,6 +102,16 @@ def test_mlflow_holds_every_stage_finished(local):
     )
 
 
+def test_mlflow_holds_each_method_s_model(local):
+    work_dir, done = local
+    client, found = MlflowClient(f"sqlite:///{work_dir / 'mlflow.db'}"), runs(work_dir)
+    for method in ("baseline", "hhl", "arn"):
+        version = client.get_model_version_by_alias("reid-market-to-duke", method)
+        assert f"model: models:/reid-market-to-duke@{method} (version {version.version})" in done.stdout
+        assert version.run_id in {one.info.run_id for one in found[method]}
+    assert len(client.search_model_versions("name = 'reid-market-to-duke'")) == 3
+
+
 def own_styles(runs: list):
     """HHL's run with the generator's styles."""
     return next(one for one in runs if one.data.params["hhl.styles"] == "generator")
@@ -128,7 +139,7 @@ def test_mlflow_holds_curves_and_figures(local):
 def test_the_same_command_again_computes_nothing_and_logs_nothing_twice(local):
     work_dir, _ = local
     before, csv_before = runs(work_dir), (work_dir / "results.csv").read_text()
-    done = run(work_dir, "upper_bound=true")
+    done = run(work_dir, *WHOLE)
     assert done.stderr.count("reused") == 11 and "made in" not in done.stderr
     after = runs(work_dir)
     assert {s: len(g) for s, g in before.items()} == {s: len(g) for s, g in after.items()}
@@ -144,7 +155,7 @@ def test_a_view_that_was_lost_is_made_again_from_the_folders(local):
     before = {row["settings"]: row["mAP"] for row in rows(work_dir)}
     for path in (work_dir / "results.csv", work_dir / "mlflow.db", *(work_dir / "figures").iterdir()):
         path.unlink()
-    run(work_dir, "upper_bound=true")
+    run(work_dir, *WHOLE)
     assert {row["settings"]: row["mAP"] for row in rows(work_dir)} == before
     found = runs(work_dir)
     assert [one.info.status for one in found["hhl"]] == ["FINISHED"] * 2

@@ -186,18 +186,20 @@ def test_the_run_shows_its_models(logged):
         assert logged.client.get_logged_model(uri.removeprefix("models:/")).status == "READY"
 
 
-def test_a_stage_has_one_version(logged):
+def test_a_logged_model_has_one_version_and_a_stage_made_again_a_new_one(logged):
     client, baseline, hhl = logged.client, logged.models["baseline"], logged.models["hhl"]
-    assert models.register(client, baseline, "one") == models.register(client, baseline, "one")
-    about = {"height": tiny.HEIGHT, "width": tiny.WIDTH}
-    again = models.log_model(logged.uri, logged.run, logged.folders["baseline"], about, "baseline")
-    first = models.register(client, again, "one")
-    second = models.register(client, hhl, "one")
-    assert again != baseline and int(second) == int(first) + 1
+    first, second = (models.register(client, uri, "one") for uri in (baseline, hhl))
+    assert int(second) == int(first) + 1
     assert str(client.get_model_version_by_alias("one", "champion").version) == second
     assert models.register(client, baseline, "one") == first
     assert str(client.get_model_version_by_alias("one", "champion").version) == first
-    assert len(client.search_model_versions("name = 'one'")) == 2
+    about = {"height": tiny.HEIGHT, "width": tiny.WIDTH}
+    again = models.log_model(logged.uri, logged.run, logged.folders["baseline"], about, "baseline")
+    third = models.register(client, again, "one")
+    assert again != baseline and int(third) == int(second) + 1
+    place = client.get_logged_model(again.removeprefix("models:/")).artifact_location
+    assert client.get_model_version_by_alias("one", "champion").source == place
+    assert len(client.search_model_versions("name = 'one'")) == 3
 
 
 def test_a_version_knows_its_run_and_the_model_its_versions(logged):

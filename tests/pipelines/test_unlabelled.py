@@ -18,7 +18,7 @@ from reid_da.datasets import synthetic
 
 WHY = "folder has no query and gallery images of known persons"
 SMALL = [
-    *(option for option in TINY if not option.startswith(("target=", "data.world."))),
+    *(option for option in TINY if not option.startswith(("target=", "data.world.", "register="))),
     "target=folder",
     "cluster=inline",
     "data.world.train_persons=20",
