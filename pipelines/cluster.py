@@ -120,6 +120,12 @@ class RayCluster:
             started = self._init(address="local", num_cpus=cores, num_gpus=gpus, include_dashboard=False)
             self.storage = Path(started["session_dir"]) / "train"  # not in work_dir, where a kill would leave it
 
+    def tidy(self, name: str) -> None:
+        """Remove the bookkeeping of Train or Tune under that name: what counts is in the stages' folders."""
+        shutil.rmtree(self.storage / name, ignore_errors=True)
+        if self.storage.is_dir() and not any(self.storage.iterdir()):
+            self.storage.rmdir()
+
     def plain(self) -> dict:
         """What another process of the same Ray needs to launch likewise."""
         names = ("storage", "num_workers", "threads", "gpu", "alone", "own")
@@ -183,9 +189,7 @@ class RayCluster:
             causes = [e for e in failure.worker_failures.values() if isinstance(e, USER_ERRORS)]
             raise (causes[0] if causes else failure) from None
         finally:
-            shutil.rmtree(self.storage / name, ignore_errors=True)
-            if self.storage.is_dir() and not any(self.storage.iterdir()):
-                self.storage.rmdir()
+            self.tidy(name)
         if error is not None:
             raise error
 

@@ -59,6 +59,7 @@ def search(
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "RAY_AIR_NEW_OUTPUT": "0",
     }
+    name = f"sweep-{os.getpid()}"
     plain = {"own": own, "base": base, "folder": str(folder), "cluster": launch.plain()}
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(one, plain=plain), HOLDS),
@@ -71,11 +72,14 @@ def search(
             reuse_actors=True,  # a trial's process imports torch once
         ),
         run_config=tune.RunConfig(
-            name=f"sweep-{os.getpid()}", storage_path=str(launch.storage), verbose=0, callbacks=[_Listener(listen)]
+            name=name, storage_path=str(launch.storage), verbose=0, callbacks=[_Listener(listen)]
         ),
         param_space=None if points is None else {"point": tune.grid_search(points)},
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    finally:
+        launch.tidy(name)
 
 
 def one(config: dict, plain: dict) -> None:

@@ -1,7 +1,7 @@
 """Features of a store of images, and an exact FAISS index to search a gallery with them.
 
-Called by pipelines: evaluation embeds query and gallery here; search and export build the index. This is the only module that
-imports faiss, and only when index() or clusters() is called.
+Called by pipelines: evaluation embeds query and gallery here, ranked lists search the index, HHL samples from the clusters. This
+is the only module that imports faiss, and only when index() or clusters() is called.
 """
 
 from collections.abc import Callable
