@@ -95,6 +95,7 @@ def test_what_is_no_data_set_is_refused_before_anything_is_written(change, tell,
     assert not (tmp_path / "out").exists() and not (tmp_path / "styled").exists()
 
 
+@pytest.mark.slow
 def test_any_names_links_out_of_it_and_cameras_0_and_15_in_a_folder_that_cannot_be_written(tell, tmp_path):
     """Whoever owns the machine may write anywhere: what would show a write is the folder's listing and times."""
     root = crops(tmp_path / "Überwachung (früh) 人")

@@ -29,6 +29,7 @@ def test_a_generator_that_took_days_outlives_a_new_version(recipe, known):
     assert stages_of(f"recipe={recipe}")["generator"] == known
 
 
+@pytest.mark.slow
 def test_a_size_named_by_default_is_the_size_unnamed_and_another_is_not():
     named = stages_of("gan=paper", "gan.discriminator.depth=5", "gan.generator.channels=64")
     assert named == stages_of("gan=paper", "gan.discriminator.depth=5")
@@ -75,6 +76,7 @@ def test_no_upper_bound_where_hhl_takes_no_styles_of_a_generator(option):
     assert graph.upper_bound(settings, graph.data_stages(settings)) == []
 
 
+@pytest.mark.slow
 def test_no_upper_bound_of_real_images(world):
     root = Path(world.target.paths[0]).parents[1]
     settings = options.compose(["source=market", "target=duke", f"target.root={root}"])
@@ -165,6 +167,7 @@ def test_options_that_are_off_leave_a_training_what_it_was(recipe, known):
     assert {label: found[label] for label in known} == known
 
 
+@pytest.mark.slow
 def test_bf16_is_another_training_and_layout_compiler_and_cache_are_not():
     before = stages_of()
     assert stages_of("channels_last=false", "compile=true", "data.cache=device") == before
@@ -243,6 +246,7 @@ def test_options_that_do_nothing_beside_others_make_no_other_training(given, idl
             assert option.startswith(("hhl.jitter", "arn.fcn_width", "arn.map_size")), "idle in the recipe itself"
 
 
+@pytest.mark.slow
 def test_a_term_s_images_per_person_are_those_of_methods_without_such_a_batch():
     """ARN's batch is P x K by its own options: the term's make no other training, and no other name."""
     loss = [*PAIR, "identity_loss=triplet"]
@@ -253,6 +257,7 @@ def test_a_term_s_images_per_person_are_those_of_methods_without_such_a_batch():
         assert (hashes[0][name] == hashes[1][name]) is same is (one["variants"][name] == other["variants"][name])
 
 
+@pytest.mark.slow
 def test_a_memory_that_would_never_begin_is_refused():
     given = [*PAIR, "identity_loss=vpl", "methods=[baseline]", "vpl.warm_up=300"]
     with pytest.raises(
@@ -262,6 +267,7 @@ def test_a_memory_that_would_never_begin_is_refused():
     graph.plan(options.compose([*given, "baseline.steps=301"]))
 
 
+@pytest.mark.slow
 def test_an_option_that_does_something_stays():
     for given in (["hhl.styles=jitter", "hhl.jitter=[0.1,0.1,0.1,0.1]"], ["arn.encoder=fcn", "arn.fcn_width=64"]):
         assert given[1] in options.compose([*PAIR, *given])["variants"][given[0][:3]].replace(", ", ",")

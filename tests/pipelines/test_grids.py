@@ -1,5 +1,6 @@
 """reproduce.py: a table of cells, resumed and shared, on worlds and trainings as small as they come."""
 
+import copy
 import csv
 import json
 import subprocess
@@ -86,6 +87,7 @@ def test_bad_input(fails, argument, expected):
     assert expected in fails(argument)
 
 
+@pytest.mark.slow
 def test_rows_that_need_the_truth_are_left_out_on_data_from_disk_by_name(world):
     own = options.composed("reproduce", ["rows=[source_only,redrawn]", "seeds=[0]", "directions=[market-duke]"])
     roots = [f"{role}.root={world.folder / name}" for role, name in (("source", "market"), ("target", "duke"))]
@@ -93,6 +95,7 @@ def test_rows_that_need_the_truth_are_left_out_on_data_from_disk_by_name(world):
     assert [cell.row for cell in cells] == ["source_only"] and left_out == ["redrawn"]
 
 
+@pytest.mark.slow
 def test_a_row_may_have_data_of_its_own_if_they_are_drawn(world):
     own = options.composed("reproduce", ["grid=identity_losses", "rows=[baseline_softmax,tail_softmax]", "seeds=[0]"])
     whole, tail = grids.cells(own, options.compose, options.changed, 1)[0]
@@ -137,6 +140,7 @@ def test_every_row_of_every_grid_plans(name, recipe):
     assert len({cell.stage.hash for cell in cells}) == len(cells) - len(twins) * len(own["directions"])
 
 
+@pytest.mark.slow
 def test_a_row_of_the_same_trainings_as_another_is_told_below_the_table():
     own = options.composed("reproduce", ["grid=hhl_table2", "rows=[hhl_trained,hhl]", "seeds=[0]"]) | {"given": []}
     cells, _ = grids.cells(own, options.compose, options.changed, 1)
@@ -213,9 +217,10 @@ def test_the_table_says_where_cells_are_missing_and_measures_stand_in_a_csv(tmp_
     assert line == "duke,synthetic,quick,0,0,0,1.000000,,,,,,0.500000,,"
 
 
-@pytest.fixture
-def compared(tmp_path):
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
     """own settings and cells of a grid with published figures in one direction, all cells finished with the same scores."""
+    tmp_path = tmp_path_factory.mktemp("compared")
     own = options.composed("reproduce", ["rows=[source_only,L_T,hhl]", "seeds=[0,1]"]) | {"given": []}
     rows, own["grid"]["published_of"] = own["grid"]["rows"], ["the real sets, ResNet-50", "a remark"]
     rows["source_only"]["published"] = {"duke-market": {"rank1": 44.6, "mAP": 20.6}}
@@ -279,7 +284,7 @@ def test_published_figures_are_diamonds_beside_bars_by_trapezoids(compared):
 
 
 def test_a_grid_without_published_figures_is_shown_as_ever(compared, tmp_path):
-    own, cells = compared
+    own, cells = copy.deepcopy(compared[0]), compared[1]
     for row in own["grid"]["rows"].values():
         row.pop("published", None)
     lines = grid_views.table(own, cells).splitlines()

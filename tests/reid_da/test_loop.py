@@ -248,6 +248,7 @@ def test_every_method_resumes_bit_for_bit(world, tmp_path, name, optimiser):
     assert not same(train(1, tmp_path / "c", []), expected), "the initial weights do not matter: nothing was shown"
 
 
+@pytest.mark.slow
 def test_a_method_that_was_ended_goes_on_bit_for_bit(world, tmp_path):
     """Looked at in evaluation mode at the end, as early stopping does, and gone on from other initial weights."""
 
