@@ -36,7 +36,7 @@ TINY = [
 ]
 OPTIONS = [*TINY, "methods=[hhl,arn]", "hhl.n_t=2"]
 # seconds each, in which a test can look and kill
-OPTIONS += [f"{name}.steps=80" for name in ("gan", "pretrain", "hhl", "arn")]
+OPTIONS += [f"{name}.steps={steps}" for name, steps in (("gan", 80), ("pretrain", 80), ("hhl", 40), ("arn", 40))]
 FOUR = ["hhl.steps=16", "sweep.space.beta=[0.1,0.5]", "sweep.space.n_t=[0,2]"]
 SWEEP = [*TINY, *FOUR]
 COMMANDS = {"run": OPTIONS, "sweep": SWEEP}

@@ -11,7 +11,7 @@ import forked
 import numpy as np
 import pytest
 from PIL import Image
-from started import TINY
+from started import TINY, with_cached
 
 from pipelines import cluster, command, export_styles, graph, options, ready, results, stages, sweeps
 from reid_da.datasets import synthetic
@@ -59,13 +59,16 @@ def test_one_file_for_every_image_and_camera(exported):
 
 @pytest.mark.slow
 def test_actors_of_ray_write_the_same_files(exported, tmp_path):
-    """Two of them, each shard by one; the real command."""
-    _, to, stage = exported
-    line = [*OWN, "cluster=local", "cluster.num_workers=2", f"work_dir={tmp_path / 'work'}", f"to={tmp_path / 'files'}"]
+    """Two of them, each shard by one, from the same generator; the real command."""
+    before, to, stage = exported
+    work_dir, files = with_cached(tmp_path / "work", before, "data", "generator"), tmp_path / "files"
+    line = [*OWN, "cluster=local", "cluster.num_workers=2", f"work_dir={work_dir}", f"to={files}"]
     done = forked.run("export_styles", *line)
     assert done.returncode == 0, done.stderr
-    assert f"styles in {tmp_path / 'files'}" in done.stdout and stage.finished(tmp_path / "work")
-    assert {path.name for path in to.iterdir()} == {path.name for path in (tmp_path / "files").iterdir()}
+    assert f"styles in {files}" in done.stdout and stage.finished(work_dir)
+    assert {path.name: path.read_bytes() for path in to.iterdir()} == {
+        path.name: path.read_bytes() for path in files.iterdir()
+    }
 
 
 def test_it_goes_on_and_refuses_another_hash_or_quality(exported, monkeypatch, capsys):
