@@ -128,11 +128,12 @@ def _save(embedder: Embedder, folder: str, saved, images: np.ndarray) -> None:
     )
 
 
-def register(client, model_uri: str, name: str, alias: str = "champion") -> str:
+def register(client, model_uri: str, name: str, alias: str = "champion", description: str = "") -> str:
     """Make a logged model a version of the registered model, unless it is one, and give it the alias.
 
     Args:
         client: an MlflowClient. model_uri: from log_model. name: of the registered model, made where it is missing.
+        description: of a new version.
     Returns:
         The version that has the alias now: "1" (of MLflow's stores one has numbers, one strings).
     """
@@ -143,7 +144,7 @@ def register(client, model_uri: str, name: str, alias: str = "champion") -> str:
     there = [
         one for one in versions if one.source == model.artifact_location
     ]  # not one of before the stage was made again
-    version = str(there[0].version if there else _new_version(client, model, name))
+    version = str(there[0].version if there else _new_version(client, model, name, description))
     client.set_registered_model_alias(name, alias, version)
     return version
 
@@ -159,7 +160,15 @@ def keep(store, stage, alias: str) -> str:
     name, run = "reid-{source}-to-{target}".format(**stage.about), store.run(stage.hash, stage.label, {}, {})
     folder = stage.folder(store.work_dir)
     uri = logged(store.client, run) or log_model(store.uri, run, folder, stage.about, name)
-    return f"models:/{name}@{alias} (version {register(store.client, uri, name, alias)})"
+    version = register(store.client, uri, name, alias, _told(stage.about, folder))
+    return f"models:/{name}@{alias} (version {version})"
+
+
+def _told(about: dict, folder: Path) -> str:
+    """What a finished method's stage is and scores, in words."""
+    words = "{method} ({variant}), {data} data, recipe {recipe}, seed {seed}".format(**about)
+    scores = json.loads((folder / "result.json").read_text())["target"]
+    return words if scores is None else f"{words}: mAP {100 * scores['mAP']:.1f}, rank-1 {100 * scores['rank1']:.1f}"
 
 
 def logged(client, run_id: str) -> str | None:
@@ -170,12 +179,13 @@ def logged(client, run_id: str) -> str | None:
     return None
 
 
-def _new_version(client, model, name: str) -> str:
+def _new_version(client, model, name: str, description: str) -> str:
     """Source is the place of the files: with models:/ MLflow's SQL store would look it up at the global tracking URI."""
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
     tags, source = {"hash": model.tags["hash"]}, model.artifact_location
-    version = client.create_model_version(name, source, model.source_run_id, tags, model_id=model.model_id).version
+    more = {"description": description, "model_id": model.model_id}
+    version = client.create_model_version(name, source, model.source_run_id, tags, **more).version
     links = [*json.loads(model.tags.get(MLFLOW_MODEL_VERSIONS, "[]")), {"name": name, "version": version}]
     client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(links)})  # as mlflow.register_model
     return version

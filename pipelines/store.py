@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import time
 import uuid
 from contextlib import nullcontext
@@ -43,7 +44,11 @@ class Store:
         self.pictured: dict[tuple[str, str], set[int]] = {}  # run, key of images -> steps
 
     def how_to_browse(self) -> str:
-        return self.uri if self.uri.startswith("http") else f"mlflow ui --backend-store-uri {self.uri}"
+        """In words. MLflow's own first page is one for language models."""
+        page = f"#/experiments/{self.experiment}/runs?workflowType=machine_learning"
+        if self.uri.startswith("http"):
+            return f"{self.uri.rstrip('/')}/{page}"
+        return f"mlflow ui --backend-store-uri {shlex.quote(self.uri)}, then http://127.0.0.1:5000/{page}"
 
     def alone(self):
         """One command of the work_dir at a time: two would both make the store's tables, or log what both found missing."""

@@ -108,7 +108,12 @@ def test_mlflow_holds_each_method_s_model(local):
     for method in ("baseline", "hhl", "arn"):
         version = client.get_model_version_by_alias("reid-market-to-duke", method)
         assert f"model: models:/reid-market-to-duke@{method} (version {version.version})" in done.stdout
-        assert version.run_id in {one.info.run_id for one in found[method]}
+        (run,) = (one for one in found[method] if one.info.run_id == version.run_id)
+        scores = ": mAP {:.1f}, rank-1 {:.1f}".format(*(100 * run.data.metrics[name] for name in ("mAP", "rank1")))
+        assert (
+            version.description
+            == f"{method} ({run.data.tags['variant']}), synthetic data, recipe quick, seed 0{scores}"
+        )
     assert len(client.search_model_versions("name = 'reid-market-to-duke'")) == 3
 
 
