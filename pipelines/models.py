@@ -141,9 +141,7 @@ def register(client, model_uri: str, name: str, alias: str = "champion", descrip
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     versions = client.search_model_versions(f"name = '{name}' AND tags.hash = '{model.tags['hash']}'")
-    there = [
-        one for one in versions if one.source == model.artifact_location
-    ]  # not one of before the stage was made again
+    there = [one for one in versions if one.source == model.artifact_location]  # others: before it was made again
     version = str(there[0].version if there else _new_version(client, model, name, description))
     client.set_registered_model_alias(name, alias, version)
     return version
