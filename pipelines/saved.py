@@ -7,7 +7,7 @@ import pickle
 import shutil
 from pathlib import Path
 
-from pipelines import models
+from pipelines import database, models
 from pipelines.cache import Given, held
 from pipelines.data_stage import PREPROCESSING
 from pipelines.store import client_of
@@ -43,11 +43,15 @@ def find(model: str, work_dir: Path, uri: str | None) -> Given:
         return _in_folder(path.parent if path.name in ("model.pt", "stage.json", "MLmodel") else path)
     if not model.startswith("models:/") and (len(model) != 32 or set(model) - set("0123456789abcdef")):
         raise ValueError(f"model={model} is none that can be found; {EXPECTED}")
-    uri = uri or f"sqlite:///{work_dir / 'mlflow.db'}"
+    own = f"sqlite:///{work_dir / 'mlflow.db'}"
+    uri = uri or own
     if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
         raise ValueError(
             f"model={model} is looked for in {uri.removeprefix('sqlite:///')}, which is not there; {EXPECTED}"
         )
+    if uri == own:
+        with held(work_dir / "mlflow.lock"):
+            database.follow(work_dir / "mlflow.db")
     client = client_of(uri)
     if model.startswith("models:/"):
         return _in_folder(_local(_location(client, model), work_dir, uri))

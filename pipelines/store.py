@@ -15,10 +15,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipelines import cache, logged
+from pipelines import cache, database, logged
 from pipelines.cache import free, held
-
-EXPERIMENT = "reid-da"
 
 
 class Store:
@@ -35,7 +33,8 @@ class Store:
         self.uri = uri or f"sqlite:///{work_dir / 'mlflow.db'}"
         with self.alone() if self.own else nullcontext():
             if self.own:
-                _make_database(work_dir / "mlflow.db")
+                database.make(work_dir / "mlflow.db")
+                database.follow(work_dir / "mlflow.db")
             self.client = client_of(self.uri)
             self.experiment = self._experiment()
         self.owner = self._owner()
@@ -63,15 +62,13 @@ class Store:
         return json.loads(path.read_text())
 
     def _experiment(self) -> str:
-        known = self.client.get_experiment_by_name(EXPERIMENT)
+        known = self.client.get_experiment_by_name(database.EXPERIMENT)
         if known:
             return known.experiment_id
-        local = (
-            Path(self.uri.removeprefix("sqlite:///")).absolute().with_name("mlartifacts")
-        )  # MLflow's own is under the cwd
-        place = local.as_uri() if self.uri.startswith("sqlite:///") else None
+        file = self.uri.removeprefix("sqlite:///")  # beside it, where MLflow's own place is under the cwd
+        place = database.artifacts(Path(file)) if file != self.uri else None
         kind = {"mlflow.experimentKind": "custom_model_development"}  # or MLflow's pages are those for language models
-        return self.client.create_experiment(EXPERIMENT, artifact_location=place, tags=kind)
+        return self.client.create_experiment(database.EXPERIMENT, artifact_location=place, tags=kind)
 
     def mine(self, condition: str, **options):
         """The work_dir's runs for which the condition holds."""
@@ -176,11 +173,20 @@ class Store:
 
 
 def client_of(uri: str):
-    """An MlflowClient of the store, which must be there."""
+    """An MlflowClient of the store, which must be there: a server that does not answer is told at once, not after minutes."""
     _hush()
     from mlflow.tracking import MlflowClient
 
-    return MlflowClient(uri)
+    client, name = MlflowClient(uri), "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    if uri.startswith("http"):
+        before = os.environ.get(name)
+        os.environ[name] = "1"
+        try:
+            client.search_experiments(max_results=1)
+        finally:
+            del os.environ[name]
+            os.environ |= {} if before is None else {name: before}
+    return client
 
 
 def _hush() -> None:
@@ -190,16 +196,3 @@ def _hush() -> None:
 
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)  # its errors are raised too
-
-
-def _make_database(path: Path) -> None:
-    """Make the database whole or not at all: MLflow cannot mend one that a kill left in the middle of its migrations."""
-    if path.exists():
-        return
-    from mlflow.tracking import MlflowClient
-
-    new = path.with_name(f"{path.name}.tmp")
-    for half in path.parent.glob(f"{new.name}*"):
-        half.unlink()
-    MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
-    os.replace(new, path)

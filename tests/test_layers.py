@@ -69,7 +69,7 @@ PLAIN = {
 OWNERS = {
     "ray": {"cluster", "tuning"},
     "optuna": {"tuning"},
-    "mlflow": {"tracking", "store", "models", "saved"},
+    "mlflow": {"tracking", "store", "database", "models", "saved"},
     "hydra": {"command", "options"},
     "omegaconf": {"command", "options"},
 }

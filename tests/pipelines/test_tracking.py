@@ -1,10 +1,14 @@
 """MLflow as a view: what a killed command left open is closed by the next one, unless somebody still works on it."""
 
+from collections import OrderedDict
+
 import pytest
+from mlflow.tracking._tracking_service import utils
 
 from pipelines import cache, options
 from pipelines.cache import Stage
 from pipelines.progress import Screen
+from pipelines.store import Store
 from pipelines.tracking import Tracking
 
 SETTINGS = {"method": {"_target_": "reid_da.methods.baseline.Baseline"}, "backbone": {}, "seed": 0}
@@ -63,3 +67,25 @@ def test_a_result_that_changed_is_the_runs_last_value_and_none_is_there_twice(tr
         history = one.client.get_metric_history(one.pipeline, "baseline/mAP")
     assert run.data.metrics == {"baseline/mAP": 0.9}
     assert [(m.step, m.value) for m in history] == [(0, 0.1), (1, 0.9)]
+
+
+def test_a_moved_work_dir_keeps_its_pictures_and_models(tmp_path, monkeypatch):
+    """MLflow writes down where artifacts lie; what lay in the old folder is found in the new one, and nothing is put there."""
+    before, after, file = tmp_path / "before", tmp_path / "after (ö)", tmp_path / "note.txt"
+    file.write_text("a note")
+    store = Store(before, None, "pipelines/run.py")
+    run = store.run("a hash", "a name", {}, {})
+    store.client.log_artifact(run, str(file))
+    model = store.client.create_logged_model(store.experiment, "a model", run)
+    store.client.create_registered_model("reid")
+    store.client.create_model_version("reid", model.artifact_location, run)
+    before.rename(after)
+    monkeypatch.setattr(utils, "_artifact_repos_cache", OrderedDict())  # each command is a process of its own
+    for _ in range(2):
+        client = Store(after, None, "pipelines/run.py").client
+        client.log_artifact(run, str(file), "again")
+        assert [one.path for one in client.list_artifacts(run)] == ["again", "note.txt"]
+    here = after.as_uri() + "/mlartifacts/"
+    assert client.get_logged_model(model.model_id).artifact_location.startswith(here)
+    assert client.get_model_version("reid", "1").source.startswith(here)
+    assert not before.exists()
