@@ -34,7 +34,7 @@ class Generator(nn.Module):
     8,433,664 parameters for K = 6 and 8,439,936 for K = 8 at the published size; 286,720 less with "resize".
 
     Raises:
-        ValueError: another upsample.
+        ValueError: another upsample, or fewer than one channel.
 
     Differs from the authors' code: instance norm keeps no running statistics. Theirs keeps them and never calls eval(),
     with which they would be used; without them train() and eval() agree.
@@ -44,6 +44,8 @@ class Generator(nn.Module):
         self, num_cameras: int, *, channels: int = 64, num_blocks: int = 6, upsample: str = "transposed"
     ) -> None:
         super().__init__()
+        at_least(0, num_blocks=num_blocks)
+        at_least(1, channels=channels)
         self.num_cameras = num_cameras
         self.layers = nn.Sequential(
             *_normed(nn.Conv2d(3 + num_cameras, channels, 7, 1, 3, bias=False)),
@@ -88,11 +90,12 @@ class Discriminator(nn.Module):
     44.82 and 44.85 million parameters for K = 6 and 8 at 256x128 and the published size.
 
     Raises:
-        ValueError: H or W is not a multiple of 2^depth.
+        ValueError: H or W is not a multiple of 2^depth, or fewer than one channel or convolution.
     """
 
     def __init__(self, num_cameras: int, height: int, width: int, *, channels: int = 64, depth: int = 6) -> None:
         super().__init__()
+        at_least(1, channels=channels, depth=depth)
         step = 2**depth
         if height % step or width % step or not height or not width:
             raise ValueError(
@@ -148,6 +151,13 @@ def label_planes(cameras: Tensor, num_cameras: int, features: Tensor) -> Tensor:
     """One-hot cameras (B,) as K constant planes of the features' height, width and dtype: (B, K, H, W)."""
     planes = F.one_hot(cameras, num_cameras).to(features.dtype)[:, :, None, None]
     return planes.expand(-1, -1, *features.shape[-2:])
+
+
+def at_least(least: int, **sizes: int) -> None:
+    """ValueError for the first of the named sizes that is below `least`."""
+    for name, size in sizes.items():
+        if size < least:
+            raise ValueError(f"{name}={size}: expected at least {least}")
 
 
 def check_multiple(images: Tensor, step: int) -> None:

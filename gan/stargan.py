@@ -75,7 +75,7 @@ class StarGAN:
         average_gradients: Callable[[Iterable[nn.Parameter]], None] = leave_alone,
         everywhere: Callable[[bool], bool] = bool,
     ) -> None:
-        _check(steps, n_critic, decay_from, ema, precision)
+        _check(steps, betas, n_critic, decay_from, ema, precision)
         self.generator, self.discriminator = generator, discriminator
         self.steps, self.lr, self.n_critic, self.decay_from = steps, lr, n_critic, decay_from
         self.weight_cls, self.weight_rec = weight_cls, weight_rec
@@ -192,7 +192,9 @@ class StarGAN:
             optimizer.load_state_dict(state[f"{name}_adam"])
 
 
-def _check(steps: int, n_critic: int, decay_from: float, ema: float, precision: str) -> None:
+def _check(steps: int, betas, n_critic: int, decay_from: float, ema: float, precision: str) -> None:
+    if len(betas) != 2:
+        raise ValueError(f"betas={list(betas)}: expected the two of Adam")
     if steps < n_critic or n_critic < 1:
         raise ValueError(f"steps={steps} and n_critic={n_critic}: G would never move; n_critic must be 1..steps")
     if not 0 <= decay_from <= 1:

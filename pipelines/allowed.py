@@ -28,6 +28,29 @@ def check_labels(settings: dict, data: dict[str, Stage]) -> None:
             )
 
 
+def check_counts(settings: dict, data: dict[str, Stage]) -> None:
+    """Refuse batches larger than what the training images can give: that would be found out after the generator, else.
+
+    Raises:
+        ValueError: the option, and the number of images or persons that there are.
+    """
+    wanted = []
+    for name in checks.trained(settings):
+        block, own = settings[name], settings[name].get("labels", "source")
+        kinds = {"batch": (own, "images"), "persons": (own, "persons")}
+        kinds |= dict.fromkeys(("n_t", "target_batch"), ("target", "images"))
+        if "optimiser" in block:
+            wanted += [(f"{name}.{one}", block[one], *kind) for one, kind in kinds.items() if one in block]
+        if checks.styles_of(block) == "generator" and not ready.chosen(settings):
+            wanted.append(("gan.batch", settings["gan"]["batch"], "target", "images"))
+    for option, value, role, what in wanted:
+        about = data[role].about
+        if value > about[what]:
+            raise ValueError(
+                f"{option} is {value}; expected at most {about[what]}, the training {what} of {about['dataset']}"
+            )
+
+
 def settled(settings: dict, data: dict[str, Stage]) -> dict:
     """The settings as the target leaves them: where it has one camera, HHL takes plain copies in place of a generator's styles.
 

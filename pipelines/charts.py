@@ -99,7 +99,8 @@ def style_matrices(measures: Path) -> plt.Figure:
     What the target cannot tell (persons, the truth) is left out.
     """
     result = json.loads((measures / "result.json").read_text())
-    names, shown = result["cameras"], [name for name in MATRICES if result.get(name)]
+    told = {name for name in MATRICES if result.get(name)} - ({"kid"} if result.get("kid_least") is None else set())
+    names, shown = result["cameras"], [name for name in MATRICES if name in told]
     side = max(2.4, 0.4 * len(names))  # of a matrix, in inches: room for its title, and for three digits in a cell
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)

@@ -15,6 +15,10 @@ from pipelines.measuring import RATIOS
 from reid_da.learner import PRECISIONS
 from reid_da.sampling import share
 
+# What the constructors of networks raise, torch's own included, where an option is out of its range.
+UNBUILT = (ValueError, RuntimeError, IndexError, ZeroDivisionError)
+LONG = 1_000_000  # steps of a training of epochs, whose steps the data tell
+
 
 def trained(settings: dict) -> list[str]:
     """The methods to train and what they start from, starts first."""
@@ -52,6 +56,9 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         raise ValueError(
             f"compile=true needs a C++ compiler, and {compiler} is not there; install one, or leave it off"
         )
+    for side in ("height", "width"):
+        if settings["images"][side] < 1:
+            raise ValueError(f"images.{side} is {settings['images'][side]}; expected pixels, at least 1")
     for block in (
         *(gan[part] for part in ("generator", "discriminator", "training") if part in gan),
         settings["backbone"],
@@ -60,8 +67,7 @@ def check_sizes(settings: dict, num_workers: int) -> None:
     if any(styles_of(settings[name]) == "generator" for name in names):
         check_measures(settings)
         if not ready.chosen(settings):
-            _check_discriminator(settings)
-            check_length("gan", gan)
+            _check_gan(settings)
             sizes["gan.batch"] = gan["batch"]
     for method in names:
         block = settings[method]
@@ -80,7 +86,7 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         identity.check_batch(settings, method)
         if block["steps"] is not None and block["start"] != "baseline":  # whose loss may be gone on with
             identity.check_warm_up(identity.blocks(settings, method), method, block["steps"])
-        _check_networks(method, settings)
+        _check_optimiser(method, block["optimiser"])
         sizes |= {f"{method}.{name}": block[name] for name in ("batch", "n_t", "target_batch") if name in block}
         if "persons" in block:
             sizes[f"{method}.persons x {method}.images_per_person"] = block["persons"] * block["images_per_person"]
@@ -88,6 +94,16 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         if size < 1 and not name.endswith(".n_t"):
             raise ValueError(f"{name} is {size}; expected at least 1")
         share(size, num_workers, name)
+    for method in names:
+        if "optimiser" in settings[method]:
+            _check_networks(method, settings)
+
+
+def _check_optimiser(method: str, block: dict) -> None:
+    numbers = {"weight_decay": block.get("weight_decay", 0.0)} | {f"lr.{k}": v for k, v in block["lr"].items()}
+    for name, value in numbers.items():
+        if value < 0:
+            raise ValueError(f"{method}.optimiser.{name} is {value}; expected 0 or more")
 
 
 def _check_networks(method: str, settings: dict) -> None:
@@ -102,7 +118,7 @@ def _check_networks(method: str, settings: dict) -> None:
     }
     try:
         _build_chain(json.dumps(given, sort_keys=True))
-    except ValueError as error:
+    except UNBUILT as error:
         raise ValueError(f"{method}: {error}") from error
 
 
@@ -121,15 +137,23 @@ def _build_chain(text: str) -> None:
             start = made
 
 
-def _check_discriminator(settings: dict) -> None:
-    height, width = settings["images"]["height"], settings["images"]["width"]
+def _check_gan(settings: dict) -> None:
+    """Build the networks and their learner: do they fit the images, and are their options in range?"""
+    gan, sides = settings["gan"], [settings["images"][side] for side in ("height", "width")]
+    check_length("gan", gan)
+    if not 0 < gan["crop"] <= 1:
+        raise ValueError(f"gan.crop is {gan['crop']}; expected a share of the image's area, above 0 and up to 1")
+    part = "discriminator"
     try:
         with torch.device("meta"):  # no memory, no numbers
-            build.build(settings["gan"]["discriminator"], 2, height, width)
-    except ValueError as error:
-        raise ValueError(
-            f"gan.discriminator: {error} (images.height, images.width; gan.discriminator.depth)"
-        ) from error
+            discriminator = build.build(gan[part], 2, *sides)
+            part = "generator"
+            generator = build.build(gan[part], 2)
+            part = "training"
+            build.build(gan[part], generator, discriminator, steps=gan["steps"] or LONG)
+    except UNBUILT as error:
+        hint = " (images.height, images.width; gan.discriminator.depth)" if part == "discriminator" else ""
+        raise ValueError(f"gan.{part}: {error}{hint}") from error
 
 
 def check_measures(settings: dict) -> None:
@@ -155,8 +179,7 @@ def check_length(name: str, block: dict) -> None:
 def check_generator(settings: dict, num_workers: int) -> None:
     for part in ("generator", "discriminator", "training"):
         build.check(settings["gan"][part])
-    _check_discriminator(settings)
-    check_length("gan", settings["gan"])
+    _check_gan(settings)
     share(settings["gan"]["batch"], num_workers, "gan.batch")
 
 

@@ -65,7 +65,8 @@ def main(story: Callable[[dict], None]) -> None:
             fail(f"unknown option '{group}'; did you mean {meant.format(value)}?")
     if helped := {"--help", "-h"} & set(arguments):  # Hydra's help composes, and two groups have no default
         arguments = [*helped, "source=market", "target=duke", *(a for a in arguments if a not in helped)]
-    sys.argv[1:] = [*arguments, *options.all_blocks()]
+    blocks = options.all_blocks()  # on the same side of a flag as the other options: argparse wants them together
+    sys.argv[1:] = [*arguments, *blocks] if arguments[:1] and arguments[0].startswith("-") else [*blocks, *arguments]
     found = []
 
     @hydra.main(version_base="1.3", config_path=str(options.CONF), config_name="config")
@@ -98,6 +99,8 @@ def many_main(story: Callable[[dict, Callable], None], name: str, taken: dict[st
             f"{text}\nBesides, every option of run.py (pipelines/run.py --help); cluster={cluster} unless said otherwise."
         )
         return
+    if flag := next((argument for argument in arguments if argument.startswith("-")), None):
+        fail(f"{flag}: this command takes option=value, and --help")
     searched = [argument for argument in arguments if argument.startswith("sweep.space.")]
     arguments = [argument for argument in arguments if argument not in searched]
     arguments = [options.long_name(argument) for argument in arguments]
@@ -167,7 +170,7 @@ def hydra_error(error: Exception) -> str:
         return "gan.root is the folder of ready camera styles: give gan=folder with it"
     if found := re.search(r"Could not override '([^']+)'", text):
         return f"unknown option '{found[1]}'{options.nearest(found[1])}; --help lists all options"
-    if found := re.search(r"Could not find '([^/']+)/([^']+)'", text):
+    if found := re.search(r"Could not find '([^/']+)/([^']*)'", text):
         group, choice = found[1], found[2]
         known = sorted(path.stem for path in (options.CONF / group).glob("*.yaml"))
         return f"unknown {group} '{choice}'{options.did_you_mean(choice, known)}; there are {', '.join(known)}"

@@ -45,7 +45,9 @@ def data_stage(settings: dict, role: str, version: int, *, judging: bool = False
         }  # without one it is the world of before
         draw = {"world": block["world"], "seed": data["seed"], **world}
         named = synthetic.can_redraw(block["world"]["world"])  # the files tell persons
-        about = _about(settings, role) | _facts(named, named, (camera for _, camera in _drawn_files(settings, role)))
+        files = _drawn_files(settings, role)
+        about = _about(settings, role) | _facts(named, named, [camera for _, camera in files])
+        about |= {"images": len(files), "persons": data["world"]["train_persons"]}
         about["notes"] = _long_tail(block["name"], world)
         about["notes"] += _as_target(about) if role == "target" else _drawn_source(settings)
         return Stage("data", f"data {block['name']}", values | {"draw": draw}, version=version, about=about)
@@ -57,6 +59,7 @@ def data_stage(settings: dict, role: str, version: int, *, judging: bool = False
     values |= {"root": root, "fingerprint": fingerprint(dataset)}
     labelled = all(is_person(record.person) for record in dataset.train)
     about = _about(settings, role) | _facts(bool(dataset.query), labelled, (one.camera for one in dataset.train))
+    about |= {"images": len(dataset.train), "persons": len({one.person for one in dataset.train})}
     about["notes"] = notes(block["name"], dataset, block["reader"], settings["same_camera"])
     about["notes"] += _as_target(about) if role == "target" else []
     about["whole"] = not _differences(dataset, block["reader"])

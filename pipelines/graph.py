@@ -40,6 +40,7 @@ def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = N
     settings = allowed.settled(settings, data)
     checks.check_sizes(settings, num_workers)
     allowed.check_labels(settings, data)
+    allowed.check_counts(settings, data)
     graph: list[Stage] = list(data.values())
     for method in settings["methods"]:
         stages = with_inputs(_method_stage(method, settings, data))

@@ -108,8 +108,14 @@ def plain(settings: dict) -> dict:
 
 def check(settings: dict, recipe: dict) -> None:
     """Refuse names that do not exist, and values of another type than the recipe's. Ranges belong to those who take them."""
+    if missing := [name for name in recipe if name not in settings and name != "hydra"]:
+        raise ValueError(f"{missing[0]} is missing; expected the options of {missing[0]}, used or not")
+    if unknown := [name for name in settings if name not in recipe and name != "variants"]:
+        raise ValueError(f"unknown option '{unknown[0]}'{nearest(unknown[0])}; --help lists all options")
     for name, value, usual in _leaves(settings, recipe, ""):
         last = name.rpartition(".")[2]
+        if last in PATHS and value == "":
+            raise ValueError(f"{name} is empty; expected a path, or none of it on the command line")
         if last in NULLABLE or name.startswith("gan.bounds."):
             if value is None:
                 continue
@@ -129,7 +135,9 @@ def check(settings: dict, recipe: dict) -> None:
             raise ValueError(f"{key} is {values}; expected a list such as {key}=[{known[0]}], of {', '.join(known)}")
         for value in values:
             if value not in known:
-                raise ValueError(f"{key}: unknown '{value}'{did_you_mean(value, known)}; there are {', '.join(known)}")
+                raise ValueError(
+                    f"{key}: unknown '{value}'{did_you_mean(str(value), known)}; there are {', '.join(known)}"
+                )
 
 
 def _with_paths(block: dict) -> dict:
@@ -138,7 +146,12 @@ def _with_paths(block: dict) -> dict:
     for key in {*PATHS} & {*found}:
         if found[key] and (key, found[key]) != ("weights", "imagenet"):
             path = os.path.expanduser(found[key])
-            found[key] = path if key == "manifest" else os.path.abspath(path)  # which may lie below its data set's root
+            found[key] = path if key == "manifest" else os.path.abspath(path)
+    manifest = found["reader"].get("manifest") if "reader" in found else None
+    if manifest and not os.path.isfile(os.path.join(found["root"] or "", manifest)) and os.path.isfile(manifest):
+        found["reader"]["manifest"] = os.path.abspath(manifest)  # of this folder, not of the data set's
+    if str(found.get("uri")).startswith("sqlite:///"):
+        found["uri"] = "sqlite:///" + os.path.abspath(os.path.expanduser(found["uri"].removeprefix("sqlite:///")))
     return found
 
 

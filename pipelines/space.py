@@ -40,6 +40,8 @@ def _check_values(option: str, values, search: str) -> None:
     name = f"sweep.space.{option}"
     if option == "seed":
         raise ValueError(f"{name}: seeds are not searched; give sweep.seeds=[0,1,2]")
+    if option.endswith(".seed"):
+        raise ValueError(f"{name}: seeds are not searched; give {option}=1 on the command line, for all trials alike")
     if option.partition(".")[0] in ASIDE:
         raise ValueError(
             f"{name}: not searched; give {option.partition('.')[0]} on the command line, for all trials alike"

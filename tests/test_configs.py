@@ -57,6 +57,22 @@ def test_paths_are_absolute_and_a_user_s_home_is_known(tmp_path, monkeypatch):
     assert settings["source"]["root"] is None and settings["target"]["reader"]["manifest"] == "list.csv"
     assert options.changed(settings, {"work_dir": "other"})["work_dir"] == str(tmp_path / "other")
     assert options.compose([*PAIR, "recipe=paper"])["backbone"]["weights"] == "imagenet"
+    uri = options.compose([*PAIR, "tracking.uri=sqlite:///runs.db"])["tracking"]["uri"]
+    assert uri == f"sqlite:///{tmp_path}/runs.db"
+
+
+def test_a_manifest_is_of_the_data_set_s_folder_or_of_this_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "crops").mkdir()
+    for name in ("here.csv", "both.csv", "crops/both.csv"):
+        (tmp_path / name).touch()
+
+    def chosen(path: str) -> str:
+        own = ["source=market", "target=folder", "target.root=crops", f"target.reader.manifest={path}"]
+        return options.compose(own)["target"]["reader"]["manifest"]
+
+    assert chosen("both.csv") == "both.csv"
+    assert chosen("here.csv") == str(tmp_path / "here.csv") and chosen("crops/both.csv") == f"{tmp_path}/crops/both.csv"
 
 
 @pytest.mark.parametrize("recipe", choices("recipe"))

@@ -92,8 +92,8 @@ def test_no_true_styles_where_names_tell_no_person():
 
 def one_camera(root: Path) -> list[str]:
     (root / "camera_1").mkdir(parents=True)
-    for name in ("a", "b"):
-        (root / "camera_1" / f"{name}.jpg").touch()
+    for number in range(40):
+        (root / "camera_1" / f"{number}.jpg").touch()
     return ["source=market", "target=folder", f"target.root={root}"]
 
 
@@ -276,7 +276,7 @@ def test_an_option_that_does_something_stays():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("value", ["/data/ein Märkt", "/it's/a,b", "/x=(1)", "plain/path-1", "null", "'/in quotes/x'"])
+@pytest.mark.parametrize("value", ["/data/ein Märkt", "/it's/a,b", "/x=(1)", "/plain/path-1", "null", "'/in quotes/x'"])
 def test_a_path_is_taken_as_it_is_whatever_letters_it_has(value):
     root = options.compose([*PAIR, f"target.root={value}"])["target"]["root"]
     assert root == {"null": None, "'/in quotes/x'": "/in quotes/x"}.get(value, value)

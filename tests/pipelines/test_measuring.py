@@ -202,6 +202,15 @@ def test_the_matrices_are_drawn(measured):
     assert written[3][1] == f"{100 * (1 - kid / way):.0f}"
 
 
+def test_what_so_few_images_cannot_tell_is_not_drawn(measured, tmp_path):
+    """The least distance of two clouds of one camera takes four images of it."""
+    result = json.loads((measured / "result.json").read_text())
+    result |= {"kid_least": None, "ratios": result["ratios"] | {"kid": None}}
+    cache.write_json(tmp_path / "result.json", result)
+    titles = [axis.get_title() for axis in charts.style_matrices(tmp_path).axes]
+    assert len([title for title in titles if title]) == 7 and not [title for title in titles if "KID" in title]
+
+
 def test_halves_are_of_every_camera_and_apart():
     cameras = np.array([0] * 10 + [1] * 5 + [2] * 31)
     lessons, rows = measuring.halves(cameras, seed=3, most=100)

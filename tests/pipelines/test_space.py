@@ -63,6 +63,7 @@ def test_a_space_that_cannot_be_read_is_refused(argument):
         ({"early_stopping": 1}, "sweep.early_stopping is 1; expected true or false"),
         ({"space": {}}, "sweep.space is empty; expected such as 'sweep.space.beta=[0.1,0.5]'"),
         ({"space": {"seed": [0, 1]}}, "sweep.space.seed: seeds are not searched; give sweep.seeds=[0,1,2]"),
+        ({"space": {"data.seed": [0, 1]}}, "sweep.space.data.seed: seeds are not searched; give data.seed=1 on the"),
         ({"space": {"hhl.beta": 0.5}}, "sweep.space.hhl.beta is 0.5; expected a list of values such as [0.1,0.5]"),
         ({"space": {"hhl.beta": []}}, "sweep.space.hhl.beta is []; expected a list of values"),
         ({"space": {"hhl.beta": None}}, "sweep.space.hhl.beta is None; expected a list of values"),
