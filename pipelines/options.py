@@ -116,6 +116,8 @@ def check(settings: dict, recipe: dict) -> None:
         last = name.rpartition(".")[2]
         if last in PATHS and value == "":
             raise ValueError(f"{name} is empty; expected a path, or none of it on the command line")
+        if name == "work_dir" and os.path.isfile(value):
+            raise ValueError(f"work_dir is {value}, which is a file; expected a folder, there or not")
         if last in NULLABLE or name.startswith("gan.bounds."):
             if value is None:
                 continue

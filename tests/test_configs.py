@@ -59,6 +59,9 @@ def test_paths_are_absolute_and_a_user_s_home_is_known(tmp_path, monkeypatch):
     assert options.compose([*PAIR, "recipe=paper"])["backbone"]["weights"] == "imagenet"
     uri = options.compose([*PAIR, "tracking.uri=sqlite:///runs.db"])["tracking"]["uri"]
     assert uri == f"sqlite:///{tmp_path}/runs.db"
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="work_dir is file, which is a file; expected a folder"):
+        options.compose([*PAIR, "work_dir=file"])
 
 
 def test_a_manifest_is_of_the_data_set_s_folder_or_of_this_one(tmp_path, monkeypatch):
