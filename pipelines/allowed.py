@@ -37,7 +37,8 @@ def check_counts(settings: dict, data: dict[str, Stage]) -> None:
     wanted = []
     for name in checks.trained(settings):
         block, own = settings[name], settings[name].get("labels", "source")
-        kinds = {"batch": (own, "images"), "persons": (own, "persons")}
+        kinds = {"batch": (own, "images")}
+        kinds |= {} if block.get("losses") == "L_C" else {"persons": (own, "persons")}  # no triplets of the source
         kinds |= dict.fromkeys(("n_t", "target_batch"), ("target", "images"))
         if "optimiser" in block:
             wanted += [(f"{name}.{one}", block[one], *kind) for one, kind in kinds.items() if one in block]

@@ -91,8 +91,9 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         if "persons" in block:
             sizes[f"{method}.persons x {method}.images_per_person"] = block["persons"] * block["images_per_person"]
     for name, size in sizes.items():
-        if size < 1 and not name.endswith(".n_t"):
-            raise ValueError(f"{name} is {size}; expected at least 1")
+        least = 0 if name.endswith(".n_t") else 2 if name.endswith(".batch") and name != "gan.batch" else 1  # BatchNorm
+        if size < least:
+            raise ValueError(f"{name} is {size}; expected at least {least}")
         share(size, num_workers, name)
     for method in names:
         if "optimiser" in settings[method]:

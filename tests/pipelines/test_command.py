@@ -89,6 +89,7 @@ BAD = {
         ["hhl.persons is 500", "at most 300, the training persons"],
     ),
     "more images than there are": ((*PAIR, "gan.batch=99999"), ["gan.batch is 99999", "the training images of duke"]),
+    "a batch of one": ((*PAIR, "hhl.batch=1"), ["hhl.batch is 1", "at least 2"]),
     "no persons": ((*PAIR, "methods=[arn]", "arn.persons=0"), ["arn.persons x arn.images_per_person is 0"]),
     "no height": ((*PAIR, "images.height=-32"), ["images.height is -32", "at least 1"]),
     "no width": ((*PAIR, "backbone.width=0"), ["pretrain: "]),

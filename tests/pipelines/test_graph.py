@@ -98,6 +98,14 @@ def one_camera(root: Path) -> list[str]:
 
 
 @pytest.mark.slow
+def test_persons_that_no_triplet_takes_may_be_more_than_there_are():
+    few = [*PAIR, "methods=[hhl]", "data.world.train_persons=5", "pretrain.batch=8", "hhl.batch=8", "gan.batch=4"]
+    assert graph.plan(options.compose([*few, "hhl.losses=L_C"]))[-1].name == "hhl"
+    with pytest.raises(ValueError, match="hhl.persons is 8; expected at most 5, the training persons of market"):
+        graph.plan(options.compose(few))
+
+
+@pytest.mark.slow
 def test_one_camera_leaves_plain_copies_under_their_own_name_and_no_generator(tmp_path):
     pair = one_camera(tmp_path / "crops")
     settings = options.compose([*pair, "hhl.beta=0.3", "gan.steps=9"])
