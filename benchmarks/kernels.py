@@ -61,7 +61,7 @@ def main():
         world = World(Path(folder), PAPER["size"], persons=60)
         for name in METHODS:
             for precision in ("float32", "bf16"):
-                how = Namespace(device="cuda", precision=precision, resident=False)
+                how = Namespace(device="cuda", precision=precision, resident=False, fused=False)
                 _, learner, _, batches = prepared(name, world, PAPER, how)
                 step, ahead = iter(range(LONG)), Ahead(batches, LONG, "cuda")
 

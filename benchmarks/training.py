@@ -151,7 +151,8 @@ def prepared(name, world, recipe, arguments):
     method.to(arguments.device, memory_format=torch.channels_last)
     wanted = {"hhl": {"target": target, "styles": world.styles}, "arn": {"target": target}}.get(name, {})
     streams = method.streams(source, 0, **wanted)
-    learner = Learner(method, recipe["optimiser"], recipe["schedule"], LONG, precision=arguments.precision)
+    optimiser = partial(recipe["optimiser"], fused=arguments.fused)
+    learner = Learner(method, optimiser, recipe["schedule"], LONG, precision=arguments.precision)
     return (
         method,
         learner,
@@ -203,6 +204,7 @@ def parsed():
         metavar="MODE",
         help="torch.compile the networks, also those of (a); reduce-overhead: in CUDA graphs",
     )
+    parser.add_argument("--fused", action="store_true", help="torch's fused optimisers")
     parser.add_argument("--resident", action="store_true", help="data.cache=device: the stores lie on the device")
     parser.add_argument("--without-loader", action="store_true", help="leave out (c)")
     parser.add_argument("--threads", type=int, default=2)
@@ -222,6 +224,7 @@ def main():
     height, width = recipe["size"]
     most = attainable(arguments)
     options = [f"compile {arguments.compile}"] if arguments.compile else []
+    options += ["fused"] if arguments.fused else []
     options += ["resident"] if arguments.resident else []
     print(", ".join([f"{arguments.recipe} networks, {height}x{width}", arguments.precision, *options, where]))
     print(f"a large matrix product: {most / 1e12:.3g} TFLOP/s; images a second:")

@@ -166,6 +166,21 @@ def test_optimisers_have_the_published_numbers():
     assert all(group["betas"] == (0.5, 0.99) and group["weight_decay"] == 5e-4 for group in optimiser.param_groups)
 
 
+@pytest.mark.parametrize("optimiser", [sgd, adam])
+def test_a_fused_optimiser_takes_the_same_steps(optimiser):
+    found = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        weights = nn.Parameter(torch.randn(50))
+        stepper = optimiser({"base": [weights]}, {"base": 0.01}, fused=fused)
+        for _ in range(5):
+            weights.grad = weights.detach().cos()
+            stepper.step()
+        assert bool(stepper.defaults["fused"]) == fused
+        found.append(weights.detach())
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_term_that_is_not_finite_stops_the_training(value):
     method, learner = make(momentum=0.9)
