@@ -21,7 +21,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     roles = [role for role in ("source", "target") if role in named]
     if not roles:
         raise ValueError("which data set? give target=NAME (or source=NAME), such as target=folder target.root=/path")
-    from pipelines import checking, cluster, data_stage, figures, sheets  # slow to import
+    from pipelines import cluster, data_report, data_stage, figures, sheets  # slow to import
     from pipelines.build import build
     from reid_da.survey import survey
 
@@ -31,16 +31,18 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         for role in roles:
             name, root = settings[role]["name"], _root(settings, role, launch)
             dataset = build(settings[role]["reader"], root)
-            print(f"{role} {name}: {root}\n" + "\n".join(checking.counts(dataset, settings["same_camera"])), flush=True)
+            print(
+                f"{role} {name}: {root}\n" + "\n".join(data_report.counts(dataset, settings["same_camera"])), flush=True
+            )
             with tqdm(total=dataset.num_images, desc="reading", unit="image", leave=False) as bar:
                 found = survey(dataset, lambda done, _, bar=bar: bar.update(done - bar.n))
-            told = checking.of_files(found) + _notes(settings, role, dataset)
+            told = data_report.of_files(found) + _notes(settings, role, dataset)
             if role == "target":
-                told += checking.as_target(name, bool(dataset.query), dataset.counts()["train"].cameras)
+                told += data_report.as_target(name, bool(dataset.query), dataset.counts()["train"].cameras)
             path = Path(settings["work_dir"]).absolute() / "figures" / f"check-{role}-{name}.png"
             figures.save(path, sheets.crops_by_camera(dataset, {one for one, _ in found.unreadable}))
             print("\n".join([*told, f"contact sheet: {path}"]), flush=True)
-            wrong += checking.pointless(dataset, name, role, settings["same_camera"]) + checking.unreadable(
+            wrong += data_report.pointless(dataset, name, role, settings["same_camera"]) + data_report.unreadable(
                 found, name, skip["skip_unreadable"], path.with_suffix(".txt")
             )
             wrong += data_stage.unmatched(dataset, skip["skip_unmatched"])
@@ -50,14 +52,14 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
 
 
 def _notes(settings: dict, role: str, dataset) -> list[str]:
-    from pipelines import checking, data_stage
+    from pipelines import data_report, data_stage
 
     on_disk = data_stage.data_root(settings, role) is not None  # a drawn one has no published counts
     one = settings[role]
     same_camera = settings["same_camera"]
     if on_disk:
         return data_stage.notes(one["name"], dataset, one["reader"], same_camera)
-    return checking.remarks(dataset, same_camera)
+    return data_report.remarks(dataset, same_camera)
 
 
 def _root(settings: dict, role: str, launch) -> Path:

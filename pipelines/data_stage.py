@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipelines import checking
+from pipelines import data_report
 from pipelines.build import build, resolve
 from pipelines.cache import Stage
 from pipelines.files import statuses
@@ -53,7 +53,7 @@ def data_stage(settings: dict, role: str, version: int, *, judging: bool = False
         return Stage("data", f"data {block['name']}", values | {"draw": draw}, version=version, about=about)
     dataset = build(block["reader"], root)
     wrong = unmatched(dataset, data["skip_unmatched"])
-    wrong += checking.pointless(dataset, block["name"], "judging" if judging else role, settings["same_camera"])
+    wrong += data_report.pointless(dataset, block["name"], "judging" if judging else role, settings["same_camera"])
     if wrong:
         raise ValueError("\n".join(wrong))
     values |= {"root": root, "fingerprint": fingerprint(dataset)}
@@ -89,7 +89,7 @@ def _drawn_source(settings: dict) -> list[str]:
 
 
 def _as_target(about: dict) -> list[str]:
-    return checking.as_target(about["dataset"], about["judged"], about["cameras"])
+    return data_report.as_target(about["dataset"], about["judged"], about["cameras"])
 
 
 def _drawn_files(settings: dict, role: str) -> list[tuple[str, int]]:
@@ -168,7 +168,7 @@ def notes(name: str, dataset, block: dict, same_camera: bool = False) -> list[st
         named = ", ".join(dataset.unmatched[:3]) + (", ..." if count > 3 else "")
         lines.append(f"{name}: {count} files that are no images of the data set left out: {named}")
     lines += [f"{name}: {line}" for line in dataset.remarks]
-    return lines + [f"{name}: {line}" for line in checking.remarks(dataset, same_camera)]
+    return lines + [f"{name}: {line}" for line in data_report.remarks(dataset, same_camera)]
 
 
 def _differences(dataset, block: dict) -> list[str]:

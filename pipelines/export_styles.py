@@ -22,7 +22,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         data_stage,
         exporting,
         graph,
-        ready,
+        ready_styles,
         stages,
     )
     from pipelines.progress import Screen
@@ -32,9 +32,8 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     with cluster.connect(settings) as launch:
         plan = graph.styles(settings, launch.num_workers)
         work_dir, to = Path(settings["work_dir"]).absolute(), Path(own["to"]).expanduser().absolute()
-        ready.names(
-            [path for path, _ in data_stage.training_files(settings, "target")]
-        )  # refuses what none can be given
+        # refuses what none can be given
+        ready_styles.names([path for path, _ in data_stage.training_files(settings, "target")])
         exporting.refuse_others(to, plan[-1], own["quality"])
         print(f"{plan[-1].label} of {settings['target']['name']}, recipe {settings['recipe']}, to {to}", flush=True)
         with Screen(work_dir) as screen:

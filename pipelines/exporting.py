@@ -1,6 +1,6 @@
 """A styles stage as JPEG files, <stem>_fake_<k>.jpg: k is the camera's number in the data set, the image's own included.
 
-Where stems are not unique their images' paths stand for them (pipelines/ready.py).
+Where stems are not unique their images' paths stand for them (pipelines/ready_styles.py).
 
 The folder's styles.json says which stage they come from; files are written whole or not at all, and one that is there is not
 written again, nor looked at.
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from pipelines import cache, ready
+from pipelines import cache, ready_styles
 from pipelines.cache import Stage
 from pipelines.data_stage import camera_names
 from reid_da.images import ImageStore
@@ -65,7 +65,7 @@ def export(stage: Stage, work_dir: Path, to: Path, quality: int) -> tuple[int, i
     folder = stage.folder(work_dir)
     store = ImageStore(stage.inputs["target"].folder(work_dir) / "train")
     styled = np.load(folder / "styled.npy", mmap_mode="r")
-    names = ready.names_of(store)
+    names = ready_styles.names_of(store)
     about = {"styles": stage.hash, "quality": quality, "images": len(store), "cameras": store.camera_names.tolist()}
     about["camera_names"] = camera_names(stage.inputs["target"].folder(work_dir))
     with cache.held(f"{folder}.export.lock"):  # one export of a stage at a time

@@ -15,10 +15,10 @@ A stage is made from its inputs and settings alone, which its hash takes in.
 
 from pathlib import Path
 
-from pipelines import allowed, checks, identity, ready, training
+from pipelines import data_limits, identity, ready_styles, refusals, training
 from pipelines.cache import Stage
 from pipelines.data_stage import PREPROCESSING, data_stage, origin
-from pipelines.young import without_off
+from pipelines.late_options import without_off
 from reid_da.datasets.synthetic import can_redraw
 
 # Raised when a stage's code changes what it makes from the same settings.
@@ -37,10 +37,10 @@ def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = N
         ValueError: what is wrong with the settings or the data, before anything is written.
     """
     data = data or data_stages(settings)
-    settings = allowed.settled(settings, data)
-    checks.check_sizes(settings, num_workers)
-    allowed.check_labels(settings, data)
-    allowed.check_counts(settings, data)
+    settings = data_limits.settled(settings, data)
+    refusals.check_sizes(settings, num_workers)
+    data_limits.check_labels(settings, data)
+    data_limits.check_counts(settings, data)
     graph: list[Stage] = list(data.values())
     for method in settings["methods"]:
         stages = with_inputs(_method_stage(method, settings, data))
@@ -54,7 +54,7 @@ def plan(settings: dict, num_workers: int = 1, data: dict[str, Stage] | None = N
 
 def data_stages(settings: dict) -> dict[str, Stage]:
     """The stages of source and target. On disk every image's size and time are asked for."""
-    ready.look_again()
+    ready_styles.look_again()
     data = {role: data_stage(settings, role, VERSIONS["data"]) for role in ("source", "target")}
     if data["source"].hash == data["target"].hash:
         raise ValueError(
@@ -93,11 +93,11 @@ def upper_bound(settings: dict, data: dict[str, Stage]) -> list[Stage]:
     """
     if (
         "hhl" not in settings["methods"]
-        or checks.styles_of(settings["hhl"]) != "generator"
+        or refusals.styles_of(settings["hhl"]) != "generator"
         or not _draw(data["target"])
     ):
         return []
-    return with_inputs(_method_stage("hhl", allowed.with_styles(settings, "redrawn"), data))
+    return with_inputs(_method_stage("hhl", data_limits.with_styles(settings, "redrawn"), data))
 
 
 def _draw(target: Stage) -> dict:
@@ -110,11 +110,11 @@ def _draw(target: Stage) -> dict:
 
 def style_retrieval(settings: dict, method: Stage, num_workers: int = 1) -> Stage:
     """Does the trained method find the originals of styled images, which asks for no label? (reid_da.style_features)"""
-    if ready.chosen(settings):
+    if ready_styles.chosen(settings):
         raise ValueError(
             "style_retrieval styles held-out images, for which gan=folder has no generator; expected another metric"
         )
-    checks.check_generator(settings, num_workers)
+    refusals.check_generator(settings, num_workers)
     target = method.inputs["target"]
     generator = _styles_stage(settings["hhl"] | {"styles": "generator"}, settings, target).inputs["generator"]
     inputs = {"target": target, "generator": generator, "method": method}
@@ -132,11 +132,11 @@ def styles(settings: dict, num_workers: int = 1) -> list[Stage]:
         raise ValueError(
             f"hhl.styles is {kind}; expected generator, jitter or redrawn: others are no styles of a file each"
         )
-    if kind == "generator" and not ready.chosen(settings):
-        checks.check_generator(settings, num_workers)
-    ready.look_again()
+    if kind == "generator" and not ready_styles.chosen(settings):
+        refusals.check_generator(settings, num_workers)
+    ready_styles.look_again()
     target = data_stage(settings, "target", VERSIONS["data"])
-    if kind == "generator" and target.about["cameras"] == 1 and not ready.chosen(settings):
+    if kind == "generator" and target.about["cameras"] == 1 and not ready_styles.chosen(settings):
         raise ValueError(
             f"{target.about['dataset']} has one camera: there is no other camera's style; expected two or more"
         )
@@ -147,9 +147,9 @@ def styles(settings: dict, num_workers: int = 1) -> list[Stage]:
 def _styles_stage(block: dict, settings: dict, target: Stage) -> Stage:
     kind, about, inputs = block["styles"], _about(settings), {"target": target}
     values = {"styles": kind} | ({"jitter": block["jitter"]} if kind == "jitter" else {})
-    if kind == "generator" and ready.chosen(settings):
+    if kind == "generator" and ready_styles.chosen(settings):
         kind = "folder"
-        files, about["notes"] = ready.look(settings)
+        files, about["notes"] = ready_styles.look(settings)
         values = {"styles": kind} | files
     elif kind == "generator":
         gan = {key: without_off(value) for key, value in settings["gan"].items() if key not in ASIDE}
@@ -181,7 +181,7 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
         about = {k: v for k, v in about.items() if k != "target"} | {"source": data[labels].about["dataset"]}
     else:
         inputs = dict(data)
-        about |= allowed.not_judged(data["target"])
+        about |= data_limits.not_judged(data["target"])
     if block.get("bn") == "target":  # the trained method, and nothing but its statistics changed
         variant = " ".join(part for part in about["variant"].split() if part != f"{name}.bn=target")
         plain = settings | {
@@ -192,7 +192,7 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
         own = {k: v for k, v in own.items() if k not in ("optimiser", "schedule", "steps", "epochs")}
     elif block["start"]:
         inputs["start"] = _method_stage(block["start"], settings, data, labels)
-    if checks.styles_of(block) and "trained" not in inputs:
+    if refusals.styles_of(block) and "trained" not in inputs:
         inputs["styles"] = _styles_stage(block, settings, data["target"])
     if "clusters" in training.needs(block) and "trained" not in inputs:
         inputs["clusters"] = _method_stage("baseline", _plain_baseline(settings), data)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import allowed, graph, results, stages
+from pipelines import data_limits, graph, results, stages
 from pipelines.cache import Stage
 
 SEEDS = ("seed", "data.seed", "gan.seed")
@@ -76,7 +76,7 @@ def cells(own: dict, compose: Callable, changed: Callable, num_workers: int) -> 
 
 
 def _check_judged(direction: str, target: Stage) -> None:
-    if why := allowed.not_judged(target):
+    if why := data_limits.not_judged(target):
         raise ValueError(
             f"{direction}: {why['not_judged']}, and the grid is of scores on them; expected a target that has them"
         )

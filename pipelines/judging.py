@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gan.translate import translate
-from pipelines.checking import NOT_JUDGED
+from pipelines.data_report import NOT_JUDGED
 from pipelines.styling import redrawn, trained_generator
 from reid_da import distributed, sampling, style_features, style_measures
 from reid_da.augment import normalise

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from pipelines import identity, variants
-from pipelines.idle import at_rest
+from pipelines.idle_options import at_rest
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 # Options that may be null, and what they are otherwise.

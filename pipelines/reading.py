@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import cache, checking, shards
+from pipelines import cache, data_report, shards
 from pipelines.build import build
 from pipelines.data_stage import SPLITS, sizes
 from pipelines.files import reporter
@@ -129,7 +129,7 @@ def _sealed_all(part: Path, dataset: Dataset) -> dict:
         summary["splits"][split] = dict(zip(("images", "persons", "cameras"), dataset.counts()[split], strict=True))
         summary["splits"][split]["skipped"] = store.skipped
     found.twins = twins(_digests(part, dataset))
-    return summary | {"files": checking.of_files(found)}
+    return summary | {"files": data_report.of_files(found)}
 
 
 def _digests(part: Path, dataset: Dataset) -> Iterator[tuple[str, str, str]]:

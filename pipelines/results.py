@@ -5,8 +5,8 @@ import json
 import os
 from pathlib import Path
 
-from pipelines import ready
-from pipelines.checking import NOT_JUDGED
+from pipelines import ready_styles
+from pipelines.data_report import NOT_JUDGED
 from pipelines.data_stage import origin
 from pipelines.measuring import RATIOS
 
@@ -46,7 +46,7 @@ def banner(settings: dict, plan: list) -> str:
     lines = [f"{settings['source']['name']} -> {settings['target']['name']}: {data} data, recipe {recipe}"]
     size = "{height}x{width}".format(**settings["images"])
     gan, backbone = settings["gan"], settings["backbone"]["_target_"].rpartition(".")[2]
-    given = ready.chosen(settings)
+    given = ready_styles.chosen(settings)
     generator = "Generator" if given else gan["generator"]["_target_"].rpartition(".")[2]
     styles = f"ready styles of {gan['root']}" if given else f"generator {generator}"
     lines.append(f"{size} pixels, backbone {backbone}, {styles}")

@@ -13,13 +13,13 @@ from pipelines import command
 def story(settings: dict) -> None:
     """Check, make what is missing, and show it."""
     # slow to import (torch): Ctrl-C is heeded before
-    from pipelines import allowed, cluster, data_stage, graph, identity, results, stages
+    from pipelines import cluster, data_limits, data_stage, graph, identity, results, stages
     from pipelines.progress import Screen
 
     identity.check_taken(settings)
     with cluster.connect(settings) as launch:
         data = graph.data_stages(settings)
-        settings = allowed.settled(settings, data)  # as they are recorded
+        settings = data_limits.settled(settings, data)  # as they are recorded
         plan = graph.plan(settings, launch.num_workers, data)
         bound = graph.upper_bound(settings, data) if settings["upper_bound"] else []
         print(results.banner(settings, plan), flush=True)
@@ -28,7 +28,7 @@ def story(settings: dict) -> None:
 
         work_dir = Path(settings["work_dir"]).absolute()
         remarks = partial(stages.remarks, settings=settings)
-        tags = logged.names(settings) | allowed.not_judged(data["target"])
+        tags = logged.names(settings) | data_limits.not_judged(data["target"])
         with Screen(work_dir, remarks) as screen, Tracking(settings, plan, screen, tags=tags) as track:
             found = stages.run(settings, launch, track, bound)
             with track.alone():

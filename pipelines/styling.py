@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from gan.translate import translated
-from pipelines import cache, ready, shards
+from pipelines import cache, ready_styles, shards
 from pipelines.build import build
 from pipelines.data_stage import SPLITS
 from pipelines.files import load_weights, reporter
@@ -88,7 +88,7 @@ def _fill(job: dict) -> bool:
         if shard.whole():
             return False
         store = _store(str(Path(job["inputs"]["target"]) / "train"))
-        kinds = {"generator": _translated, "jitter": _jittered, "redrawn": _redrawn, "folder": ready.decoded}
+        kinds = {"generator": _translated, "jitter": _jittered, "redrawn": _redrawn, "folder": ready_styles.decoded}
         shard.write(kinds[job["settings"]["styles"]](job, store))
     return True
 

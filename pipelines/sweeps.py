@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import allowed, graph, results, stages, stopping
+from pipelines import data_limits, graph, results, stages, stopping
 from pipelines.cache import Stage
 from pipelines.data_stage import origin
 from pipelines.space import method_of
@@ -69,12 +69,12 @@ def left_out(own: dict, base: dict, target: Stage) -> list[str]:
     Raises:
         ValueError: it is what the sweep is to go by.
     """
-    if why := allowed.not_judged(target):
+    if why := data_limits.not_judged(target):
         raise ValueError(
             f"{why['not_judged']}, and those are what a sweep measures its trials on, by {own['metric']} as well; sweep on a "
             "target that has them, and give run.py the options it finds"
         )
-    why = allowed.no_style_retrieval(base, target)
+    why = data_limits.no_style_retrieval(base, target)
     if why and own["metric"] == "style_retrieval":
         raise ValueError(f"sweep.metric is style_retrieval: {why}; expected mAP, or another gan or target")
     return [f"style retrieval is left out: {why}"] * bool(why)
@@ -98,7 +98,7 @@ def trial(own: dict, point: dict, base: dict, changed: Callable, num_workers: in
             raise ValueError(
                 f"{method.name} learns nothing, and a sweep is over trainings; expected options of hhl, arn or baseline"
             )
-        untold = allowed.no_style_retrieval(one, method.inputs["target"])
+        untold = data_limits.no_style_retrieval(one, method.inputs["target"])
         last = method if untold else graph.style_retrieval(one, method, num_workers)
         stages = [one for stage in (*measures, last) for one in graph.with_inputs(stage)]
         graphs.append(list({stage.hash: stage for stage in stages}.values()))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipelines import logged, style_grid
+from pipelines import generator_pictures, logged
 from pipelines.cache import Stage, held
 from pipelines.store import Store
 
@@ -161,7 +161,7 @@ class Tracking:
 
         run, folder = self._stage_run(stage), stage.folder(self.work_dir)
         folder = folder if folder.is_dir() else stage.part(self.work_dir)
-        pictures = {int(path.stem): path for path in (folder / style_grid.FOLDER).glob("*.png")}
+        pictures = {int(path.stem): path for path in (folder / generator_pictures.FOLDER).glob("*.png")}
         self.store.log_missing_images(run, "styles", pictures)
         path = folder / "metrics.jsonl"
         if not path.exists() or stage.name in ("data", "styles"):

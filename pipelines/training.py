@@ -16,8 +16,8 @@ import torch
 from pipelines import cache, evaluating, identity
 from pipelines.build import build, resolve
 from pipelines.files import load_weights, reporter, save_array, save_weights
-from pipelines.near import nearby
-from pipelines.style_grid import drawing
+from pipelines.generator_pictures import drawing
+from pipelines.local_copies import nearby
 from reid_da import checkpoint, distributed, loop, sampling
 from reid_da.adabn import reestimate
 from reid_da.augment import normalise, random_area_crop

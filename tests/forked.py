@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a run imports by and by, and what costs most of a start; pipelines is found as it is installed, or from the project's root.
 # Nothing here starts a thread, which a fork would lose.
 WARM = [
-    *(f"pipelines.{name}" for name in ("allowed", "stages", "results", "figures", "logged", "tracking", "progress")),
+    *(
+        f"pipelines.{name}"
+        for name in ("data_limits", "stages", "results", "figures", "logged", "tracking", "progress")
+    ),
     "hydra.utils",
     "mlflow.artifacts",
     "mlflow.store.tracking.sqlalchemy_store",

@@ -10,7 +10,7 @@ import torch
 
 from gan.networks import Discriminator, Generator
 from gan.stargan import StarGAN
-from pipelines import build, checks, graph, options, training
+from pipelines import build, graph, options, refusals, training
 from reid_da import sampling
 from reid_da.learner import Learner
 
@@ -191,7 +191,7 @@ def gan(*arguments: str) -> dict:
     settings = options.compose(
         [*PAIR, "images.height=128", "images.width=64", *arguments]
     )  # the published networks fit them
-    checks.check_sizes(settings, 1)
+    refusals.check_sizes(settings, 1)
     return {key: value for key, value in settings["gan"].items() if key != "size"}
 
 

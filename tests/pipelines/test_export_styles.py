@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from started import TINY, with_cached
 
-from pipelines import cluster, command, export_styles, graph, options, ready, results, stages, sweeps
+from pipelines import cluster, command, export_styles, graph, options, ready_styles, results, stages, sweeps
 from reid_da.datasets import synthetic
 from reid_da.images import ImageStore
 
@@ -275,10 +275,10 @@ def test_images_of_one_name_under_several_cameras_go_out_and_come_back(skip, tmp
 
 
 def test_two_images_that_no_name_tells_apart_are_refused():
-    assert ready.names(["a/x.jpg", "a/y.png"]) == ["x", "y"]
-    assert ready.names(["/r/a/b/x.jpg", "/r/a/../a/c/x.jpg", "/r/a/y.jpg"]) == ["b__x", "c__x", "y"]
+    assert ready_styles.names(["a/x.jpg", "a/y.png"]) == ["x", "y"]
+    assert ready_styles.names(["/r/a/b/x.jpg", "/r/a/../a/c/x.jpg", "/r/a/y.jpg"]) == ["b__x", "c__x", "y"]
     with pytest.raises(ValueError, match="/r/x.jpg and /r/x.png: styles of both would be named x; expected"):
-        ready.names(["/r/x.jpg", "/r/x.png"])
+        ready_styles.names(["/r/x.jpg", "/r/x.png"])
 
 
 def test_what_needs_a_generator_says_so_or_is_left_out(exported):

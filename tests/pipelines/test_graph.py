@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import allowed, graph, options
+from pipelines import data_limits, graph, options
 
 PAIR = ["source=market", "target=duke"]
 
@@ -119,7 +119,7 @@ def test_one_camera_leaves_plain_copies_under_their_own_name_and_no_generator(tm
     assert "not judged on it" in told[1] and "hhl.styles=copies" in told[2]
     for kind in ("jitter", "copies"):
         same = options.compose([*pair, f"hhl.styles={kind}"])
-        assert allowed.settled(same, graph.data_stages(same)) == same
+        assert data_limits.settled(same, graph.data_stages(same)) == same
     with pytest.raises(ValueError, match="folder has one camera: there is no other camera's style"):
         graph.styles(settings)
 

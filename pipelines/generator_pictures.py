@@ -40,7 +40,7 @@ def drawing(generator: nn.Module, store: ImageStore, part: Path, report_every: i
         if distributed.rank() == 0 and done * TIMES // total > before * TIMES // total:
             (part / FOLDER).mkdir(exist_ok=True)
             buffer = io.BytesIO()
-            style_grid(generator, store, rows).save(buffer, "PNG")
+            picture(generator, store, rows).save(buffer, "PNG")
             write_whole(part / FOLDER / f"{done:08d}.png", buffer)
 
     return draw
@@ -61,7 +61,7 @@ def chosen_rows(camera_labels: np.ndarray, count: int = ROWS) -> np.ndarray:
     return np.array(rows)
 
 
-def style_grid(generator: nn.Module, store: ImageStore, rows: np.ndarray) -> Image.Image:
+def picture(generator: nn.Module, store: ImageStore, rows: np.ndarray) -> Image.Image:
     """Rows of images: the real one, then its style for every camera; a frame marks the camera that took it."""
     training = generator.training
     styled = translate(generator.eval(), store.images[rows], store.num_cameras).numpy()

@@ -11,7 +11,7 @@ from PIL import Image
 from tiny import same
 from torch import nn
 
-from pipelines import cache, options, style_grid, training
+from pipelines import cache, generator_pictures, options, training
 from pipelines.cache import Stage
 from pipelines.files import load_weights
 from pipelines.progress import Screen
@@ -48,25 +48,27 @@ class Dim(nn.Module):
 
 def test_rows_are_spread_over_cameras_and_over_each_cameras_images():
     labels = np.array([0, 1, 0, 1, 0, 1, 0, 1, 1, 1])  # camera 0 has rows 0 2 4 6, camera 1 rows 1 3 5 7 8 9
-    assert style_grid.chosen_rows(labels).tolist() == [0, 4, 6, 3, 7, 9]
-    assert style_grid.chosen_rows(np.arange(24) % 12).tolist() == [12, 14, 16, 18, 20, 22]
-    assert style_grid.chosen_rows(np.array([5, 5, 9])).tolist() == [0, 1, 1, 2, 2, 2]
+    assert generator_pictures.chosen_rows(labels).tolist() == [0, 4, 6, 3, 7, 9]
+    assert generator_pictures.chosen_rows(np.arange(24) % 12).tolist() == [12, 14, 16, 18, 20, 22]
+    assert generator_pictures.chosen_rows(np.array([5, 5, 9])).tolist() == [0, 1, 1, 2, 2, 2]
 
 
 def test_each_cell_is_the_image_in_its_cameras_style_in_whole_pixels(world):
     store, generator = world.target, Dim().train()
-    rows, scale = style_grid.chosen_rows(store.camera_labels), 128 // tiny.HEIGHT
-    sheet = np.asarray(style_grid.style_grid(generator, store, rows)).astype(int)
-    height, width, gap = tiny.HEIGHT * scale, tiny.WIDTH * scale, style_grid.GAP
-    assert sheet.shape == (style_grid.HEAD + gap + 6 * (height + gap), gap + 9 * (width + gap), 3)
+    rows, scale = generator_pictures.chosen_rows(store.camera_labels), 128 // tiny.HEIGHT
+    sheet = np.asarray(generator_pictures.picture(generator, store, rows)).astype(int)
+    height, width, gap = tiny.HEIGHT * scale, tiny.WIDTH * scale, generator_pictures.GAP
+    assert sheet.shape == (generator_pictures.HEAD + gap + 6 * (height + gap), gap + 9 * (width + gap), 3)
     for r, row in enumerate(rows):
         for column in range(9):
-            y, x = style_grid.HEAD + gap + r * (height + gap), gap + column * (width + gap)
+            y, x = generator_pictures.HEAD + gap + r * (height + gap), gap + column * (width + gap)
             factor = 1 if column == 0 else 1 - (column - 1) / 8
             expected = (store.images[row].astype(float) - 127.5) * factor + 127.5
             expected = expected.repeat(scale, 0).repeat(scale, 1)
             assert np.abs(sheet[y : y + height, x : x + width] - expected).max() <= 0.5 + 1e-3
-            framed = (sheet[y - 3, x] == style_grid.INK).all() and (sheet[y + height + 2, x + width + 2] < 255).all()
+            framed = (sheet[y - 3, x] == generator_pictures.INK).all() and (
+                sheet[y + height + 2, x + width + 2] < 255
+            ).all()
             assert framed == (column == 1 + store.camera_labels[row])
     assert generator.training and not any(generator.modes)
 
@@ -75,7 +77,7 @@ def test_ten_a_training_and_not_more_often_than_reports(world, tmp_path):
     for total, every in [(1400, 46), (995, 33), (330, 11), (25, 1)]:
         part = tmp_path / str(total)
         part.mkdir()
-        draw = style_grid.drawing(Dim(), world.target, part, every)
+        draw = generator_pictures.drawing(Dim(), world.target, part, every)
         for done in [*range(every, total, every), total]:
             draw(done, total, {})
         steps = sorted(int(path.stem) for path in (part / "grids").iterdir())
@@ -152,7 +154,9 @@ def test_the_last_picture_is_of_the_generator_that_is_kept(straight, world):
     """The average, whose weights are the ones that travel."""
     generator = training.build(GAN["generator"], 8)
     generator.load_state_dict(load_weights(straight / "generator.pt"))
-    sheet = style_grid.style_grid(generator, world.target, style_grid.chosen_rows(world.target.camera_labels))
+    sheet = generator_pictures.picture(
+        generator, world.target, generator_pictures.chosen_rows(world.target.camera_labels)
+    )
     assert np.array_equal(np.asarray(sheet), np.asarray(Image.open(straight / "grids" / f"{STEPS:08d}.png")))
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import torch
 
-from pipelines import build, identity, ready, training
+from pipelines import build, identity, ready_styles, training
 from pipelines.measuring import RATIOS
 from reid_da.learner import PRECISIONS
 from reid_da.sampling import share
@@ -66,7 +66,7 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         build.check(block)
     if any(styles_of(settings[name]) == "generator" for name in names):
         check_measures(settings)
-        if not ready.chosen(settings):
+        if not ready_styles.chosen(settings):
             _check_gan(settings)
             sizes["gan.batch"] = gan["batch"]
     for method in names:

@@ -3,9 +3,9 @@
 Called by pipelines/graph.py and sweeps.py, with the data sets' stages. Knows no ray, no mlflow, no hydra.
 """
 
-from pipelines import checks, ready
+from pipelines import ready_styles, refusals
 from pipelines.cache import Stage
-from pipelines.checking import NOT_JUDGED
+from pipelines.data_report import NOT_JUDGED
 
 
 def check_labels(settings: dict, data: dict[str, Stage]) -> None:
@@ -15,7 +15,7 @@ def check_labels(settings: dict, data: dict[str, Stage]) -> None:
         ValueError: a source, or a target that labels are asked of, with training images that tell no person.
     """
     wanted = {"source": "the source"}
-    for name in checks.trained(settings):
+    for name in refusals.trained(settings):
         asks = {option: settings[name].get(option) for option in ("labels", "sampling")}
         if asks["labels"] == "target" or asks["sampling"] == "supervised":
             option = "labels=target" if asks["labels"] == "target" else "sampling=supervised"
@@ -35,14 +35,14 @@ def check_counts(settings: dict, data: dict[str, Stage]) -> None:
         ValueError: the option, and the number of images or persons that there are.
     """
     wanted = []
-    for name in checks.trained(settings):
+    for name in refusals.trained(settings):
         block, own = settings[name], settings[name].get("labels", "source")
         kinds = {"batch": (own, "images")}
         kinds |= {} if block.get("losses") == "L_C" else {"persons": (own, "persons")}  # no triplets of the source
         kinds |= dict.fromkeys(("n_t", "target_batch"), ("target", "images"))
         if "optimiser" in block:
             wanted += [(f"{name}.{one}", block[one], *kind) for one, kind in kinds.items() if one in block]
-        if checks.styles_of(block) == "generator" and not ready.chosen(settings):
+        if refusals.styles_of(block) == "generator" and not ready_styles.chosen(settings):
             wanted.append(("gan.batch", settings["gan"]["batch"], "target", "images"))
     for option, value, role, what in wanted:
         about = data[role].about
@@ -55,10 +55,10 @@ def check_counts(settings: dict, data: dict[str, Stage]) -> None:
 def settled(settings: dict, data: dict[str, Stage]) -> dict:
     """The settings as the target leaves them: where it has one camera, HHL takes plain copies in place of a generator's styles.
 
-    `checking.as_target` tells it beforehand, and the option and variant that are recorded are those of the training that is done.
+    `data_report.as_target` tells it beforehand; the option and variant that are recorded are those of the training that is done.
     """
-    one = data["target"].about["cameras"] == 1 and not ready.chosen(settings)
-    return with_styles(settings, "copies") if one and checks.styles_of(settings["hhl"]) == "generator" else settings
+    one = data["target"].about["cameras"] == 1 and not ready_styles.chosen(settings)
+    return with_styles(settings, "copies") if one and refusals.styles_of(settings["hhl"]) == "generator" else settings
 
 
 def with_styles(settings: dict, kind: str) -> dict:
@@ -77,7 +77,7 @@ def not_judged(target: Stage) -> dict[str, str]:
 
 def no_style_retrieval(settings: dict, target: Stage) -> str:
     """Why a method's style retrieval cannot be measured; "" if it can."""
-    if ready.chosen(settings):
+    if ready_styles.chosen(settings):
         return "it styles held-out images, and gan=folder has no generator"
     return f"it asks for another camera's style, and {target.about['dataset']} has one camera" * (
         target.about["cameras"] == 1

@@ -12,7 +12,7 @@ import pytest
 from started import TINY, with_cached
 
 from pipelines import cluster, options, stages
-from pipelines.near import nearby
+from pipelines.local_copies import nearby
 from reid_da.images import ImageStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def test_what_is_not_evaluated_takes_the_training_images_alone(job, tmp_path):
 TWO = """
 import json, os, sys, time
 from pathlib import Path
-from pipelines.near import nearby
+from pipelines.local_copies import nearby
 job = json.loads(sys.argv[1])
 Path(sys.argv[2]).touch()
 while len(list(Path(sys.argv[2]).parent.iterdir())) < 2:
