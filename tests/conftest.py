@@ -19,10 +19,15 @@ from reid_da import distributed
 torch.set_num_threads(1)
 
 
+# The files that take minutes, the longest first.
+LONG = "test_sweep test_stages test_story test_killed_sweep test_killed test_measuring test_stopped".split()
+
+
 def pytest_collection_modifyitems(items):
-    """Files with slow tests come first, so that of two processes none waits for the other's last file."""
+    """Long files come first, then others with slow tests, so that of two processes none waits for the other's last file."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    turn = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: (turn.get(item.path.stem, len(turn)), item.path not in slow))
 
 
 @pytest.fixture(scope="session")
