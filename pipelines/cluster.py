@@ -6,25 +6,19 @@ that finds everything made never starts it. Progress and checkpoints are files i
 
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from reid_da.distributed import OnEveryRank
+from pipelines import ray_jobs
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
 OWN = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # an actor that asks whether somebody takes this machine away
-# What starts actors of Train's own, a process each: one for Ray Data's sets, of which there are none, and one that removes what a
-# killed controller leaves by asking the dashboard for it, which a Ray of the command's own does not have.
-NO_DATASETS, NO_DASHBOARD = "DatasetsCallback", "PlacementGroupCleanerCallback"
-USER_ERRORS = (ValueError, FloatingPointError, OSError)
 
 
 @contextmanager
@@ -110,8 +104,8 @@ class RayCluster:
             return here(worker, jobs, os.cpu_count() or 1)
         self.start()
         jobs = [job | {"threads": self.threads} for job in jobs]
-        how = self._tasks if cores else self._pool if pool else self._group
-        return how(worker, jobs)
+        how = ray_jobs.by_tasks if cores else ray_jobs.by_actors if pool else ray_jobs.by_group
+        return how(self, worker, jobs)
 
     def start(self) -> None:
         """Start Ray here, unless it has been started or joined."""
@@ -154,111 +148,11 @@ class RayCluster:
         os.environ["RAY_ADDRESS"] = info["address"]  # Train asks again; there may be other clusters
         return info
 
-    def _group(self, worker: Callable, jobs: list[dict]) -> None:
-        from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, WorkerGroupError
-        from ray.train.torch import TorchConfig, TorchTrainer
-
-        without = {NO_DATASETS, NO_DASHBOARD} if self.own else {NO_DATASETS}
-
-        class Trainer(TorchTrainer):
-            def _register_sigint_handler(self, controller) -> None:
-                """Not Ray's, which exits 1 without a word and stays in place: Ctrl-C is the command's."""
-
-            def _create_default_callbacks(self) -> list:
-                return [one for one in super()._create_default_callbacks() if type(one).__name__ not in without]
-
-        name = f"group-{uuid.uuid4().hex[:8]}"  # a known name would resume Train's own state; ours is in the folders
-        trainer = Trainer(
-            # bound, not in a train_loop_config, for which the controller would import all that the worker does
-            partial(in_group, worker, jobs),
-            torch_config=TorchConfig(backend="nccl" if self.gpu else "gloo"),
-            scaling_config=ScalingConfig(
-                num_workers=self.num_workers, use_gpu=self.gpu, resources_per_worker=self._resources()
-            ),
-            run_config=RunConfig(
-                name=name,
-                storage_path=str(self.storage),
-                # a worker lost in every job, and two more: one of which every worker dies still ends the group
-                failure_config=FailureConfig(max_failures=2 + len(jobs), controller_failure_limit=3),
-                logging_config=LoggingConfig("ERROR"),
-            ),
-        )
-        try:
-            error = trainer.fit().return_value
-        except WorkerGroupError as failure:
-            causes = [e for e in failure.worker_failures.values() if isinstance(e, USER_ERRORS)]
-            raise (causes[0] if causes else failure) from None
-        finally:
-            self.tidy(name)
-        if error is not None:
-            raise error
-
-    def _pool(self, worker: Callable, jobs: list[dict]) -> None:
-        import ray
-
-        options = {"num_cpus": self.threads, "num_gpus": int(self.gpu), "max_restarts": 2, "max_task_retries": 2}
-        size = min(self.num_workers, len(jobs))
-        actors = ray.util.ActorPool([ray.remote(Hand).options(**options).remote() for _ in range(size)])
-        try:
-            for _ in actors.map_unordered(lambda actor, job: actor.do.remote(worker, job), jobs):
-                pass
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause if isinstance(error.cause, USER_ERRORS) else error from None
-
-    def _tasks(self, worker: Callable, jobs: list[dict]) -> None:
-        """A few more of them wait at Ray than there is room for. The first error ends all: what raised is not tried again."""
-        import ray
-
-        task = ray.remote(num_cpus=self.threads, max_retries=2)(worker)
-        most, waiting = 2 * max(1, int(ray.cluster_resources()["CPU"]) // self.threads), []
-        try:
-            for job in jobs:
-                if len(waiting) >= most:
-                    done, waiting = ray.wait(waiting)
-                    ray.get(done)
-                waiting.append(task.remote(job))
-            while waiting:
-                done, waiting = ray.wait(waiting)
-                ray.get(done)
-        except ray.exceptions.RayTaskError as error:
-            for other in waiting:
-                ray.cancel(other, force=True)
-            if waiting:  # what they were to write will be taken away
-                ray.wait(waiting, num_returns=len(waiting), timeout=30)
-            raise error.cause if isinstance(error.cause, USER_ERRORS) else error from None
-
-    def _resources(self) -> dict[str, int]:
-        return {"CPU": self.threads} | ({"GPU": 1} if self.gpu else {})
-
 
 def here(worker: Callable, jobs: list[dict], threads: int) -> None:
     """worker(job) for every job, one after another in this process."""
     for job in jobs:
         worker(job | {"threads": threads})
-
-
-class Hand:
-    """An actor of the pool: does one job after another."""
-
-    def do(self, worker: Callable, job: dict) -> None:
-        worker(job)
-
-
-def in_group(worker: Callable, jobs: list[dict]) -> Exception | None:
-    """Train's loop on every rank: the jobs in turn. A user's error comes back as a value: trying again would not mend it."""
-    import ray.train
-
-    alone = ray.train.get_context().get_world_size() == 1
-    for job in jobs:
-        try:
-            worker(job)
-        except (ValueError, FloatingPointError) as error:
-            return error  # settings and data are the same on every rank, and a loss is looked at by all: all of them end here
-        except USER_ERRORS as error:
-            if alone or isinstance(error, OnEveryRank):  # with other ranks waiting, only an exception ends the group
-                return error
-            raise
-    return None
 
 
 def room(wanted: int | str, cpus: int, gpus: int, threads: int = 1) -> tuple[int, bool]:

@@ -67,7 +67,7 @@ PLAIN = {
     ),
 }
 OWNERS = {
-    "ray": {"cluster", "tuning"},
+    "ray": {"cluster", "ray_jobs", "tuning"},
     "optuna": {"tuning"},
     "mlflow": {"tracking", "store", "database", "models", "saved"},
     "hydra": {"command", "options"},
