@@ -35,12 +35,13 @@ def compose(arguments: list[str]) -> dict:
 
 
 def quoted(argument: str) -> str:
-    """A path as Hydra reads it: one with spaces, letters beyond ASCII or signs of its grammar is put in quotes."""
+    """A path or URI in quotes, as Hydra reads any text: its grammar has signs such as ~ and =, and 2024 would be a number."""
     option, equals, value = argument.partition("=")
-    plain = r"""'.*'|".*"|null|\$\{.*\}""" + ("" if option == "model" else r"|[\w./:+@%~-]*")  # an id may be all digits
-    if option.rpartition(".")[2] not in PATHS or re.fullmatch(plain, value, re.ASCII):
+    given = r"""'.*'|".*"|null|\$\{.*\}"""
+    if option.rpartition(".")[2] not in (*PATHS, "uri") or re.fullmatch(given, value):
         return argument
-    return f"{option}{equals}'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
+    return f"{option}{equals}'{escaped}'"
 
 
 def composed(name: str, overrides: list[str]):
@@ -116,7 +117,7 @@ def check(settings: dict, recipe: dict) -> None:
         last = name.rpartition(".")[2]
         if last in PATHS and value == "":
             raise ValueError(f"{name} is empty; expected a path, or none of it on the command line")
-        if name == "work_dir" and os.path.isfile(value):
+        if name == "work_dir" and isinstance(value, str) and os.path.isfile(os.path.expanduser(value)):
             raise ValueError(f"work_dir is {value}, which is a file; expected a folder, there or not")
         if last in NULLABLE or name.startswith("gan.bounds."):
             if value is None:

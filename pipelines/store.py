@@ -29,8 +29,9 @@ class Store:
 
     def __init__(self, work_dir: Path, uri: str | None, source: str):
         _hush()
-        self.work_dir, self.source, self.own = work_dir, source, uri is None
-        self.uri = uri or f"sqlite:///{work_dir / 'mlflow.db'}"
+        own = f"sqlite:///{work_dir / 'mlflow.db'}"
+        self.work_dir, self.source, self.own = work_dir, source, uri in (None, own)
+        self.uri = uri or own
         with self.alone() if self.own else nullcontext():
             if self.own:
                 database.make(work_dir / "mlflow.db")
@@ -177,7 +178,10 @@ def client_of(uri: str):
     _hush()
     from mlflow.tracking import MlflowClient
 
-    client, name = MlflowClient(uri), "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    try:
+        client, name = MlflowClient(uri), "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    except ModuleNotFoundError as error:
+        raise ValueError(f"tracking.uri is {uri}, whose driver {error.name} is not installed; install it") from error
     if uri.startswith("http"):
         before = os.environ.get(name)
         os.environ[name] = "1"

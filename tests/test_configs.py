@@ -59,6 +59,11 @@ def test_paths_are_absolute_and_a_user_s_home_is_known(tmp_path, monkeypatch):
     assert options.compose([*PAIR, "recipe=paper"])["backbone"]["weights"] == "imagenet"
     uri = options.compose([*PAIR, "tracking.uri=sqlite:///runs.db"])["tracking"]["uri"]
     assert uri == f"sqlite:///{tmp_path}/runs.db"
+    for path in ("~/datasets", "2024", "True", "a\\b", "a\\'b\\", "a=b,[c]{d}", "it's"):
+        found = options.compose([*PAIR, f"data.root={path}"])["data"]["root"]
+        assert found == str(tmp_path / path) if path[0] != "~" else "/home/a/datasets"
+    for uri in ("postgresql://u:p@h/db?sslmode=require", "http://h:5000", f"sqlite:///{tmp_path}/a=b.db"):
+        assert options.compose([*PAIR, f"tracking.uri={uri}"])["tracking"]["uri"] == uri
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="work_dir is file, which is a file; expected a folder"):
         options.compose([*PAIR, "work_dir=file"])

@@ -5,10 +5,10 @@ from collections import OrderedDict
 import pytest
 from mlflow.tracking._tracking_service import utils
 
-from pipelines import cache, options
+from pipelines import cache, database, options
 from pipelines.cache import Stage
 from pipelines.progress import Screen
-from pipelines.store import Store
+from pipelines.store import Store, client_of
 from pipelines.tracking import Tracking
 
 SETTINGS = {"method": {"_target_": "reid_da.methods.baseline.Baseline"}, "backbone": {}, "seed": 0}
@@ -89,3 +89,28 @@ def test_a_moved_work_dir_keeps_its_pictures_and_models(tmp_path, monkeypatch):
     assert client.get_logged_model(model.model_id).artifact_location.startswith(here)
     assert client.get_model_version("reid", "1").source.startswith(here)
     assert not before.exists()
+
+
+@pytest.mark.parametrize("place", ["mlflow-artifacts:/1", "file:///large/disk"])
+def test_artifacts_that_somebody_put_elsewhere_stay_there(place, tmp_path):
+    """As a server does that is started on the work_dir's database; the database may also be named by its URI."""
+    own = tmp_path / "mlflow.db"
+    database.make(own)
+    client_of(f"sqlite:///{own}").create_experiment(database.EXPERIMENT, artifact_location=place)
+    for uri in (None, f"sqlite:///{own}"):
+        store = Store(tmp_path, uri, "pipelines/run.py")
+        assert store.own and store.client.get_experiment(store.experiment).artifact_location == place
+
+
+def test_a_file_in_the_database_s_place(tmp_path):
+    (tmp_path / "mlflow.db").touch()
+    assert Store(tmp_path, None, "pipelines/run.py").experiment  # as empty as a new one
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mlflow.db").write_text("a list of crops, not a database")
+    with pytest.raises(ValueError, match="file is not a database; expected the database of MLflow: move it away"):
+        Store(tmp_path / "other", None, "pipelines/run.py")
+
+
+def test_a_driver_that_is_not_installed_is_named():
+    with pytest.raises(ValueError, match="whose driver psycopg.* is not installed"):
+        client_of("postgresql://u:p@host/db")
