@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import math
 
 
 def resolve(path: str):
@@ -27,13 +28,38 @@ def build(block: dict, *args, **kwargs):
 
 
 def check(block: dict, besides: tuple[str, ...] = ()) -> None:
-    """Raise ValueError, as `build` would, for keywords that the target does not take; `besides` are somebody else's."""
-    known = accepted(resolve(block["_target_"]))
-    for option in block:
-        if option not in known | {"_target_", *besides}:
+    """Raise ValueError for keywords that the target does not take, as `build` would, and for what is no number where one is wanted.
+
+    besides: keywords that are somebody else's.
+    """
+    known = parameters(resolve(block["_target_"]))
+    for option, value in block.items():
+        if option not in {"_target_", *known, *besides}:
             near = difflib.get_close_matches(option, known, 1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise ValueError(f"{block['_target_']} takes no '{option}'{hint}")
+        if option in known and (wanted := known[option].annotation) in (bool, int, float):
+            usual = wanted() if known[option].default is inspect.Parameter.empty else wanted(known[option].default)
+            if problem := wrong_type(value, usual):
+                raise ValueError(f"{block['_target_']}: {option} is {value!r}; expected {problem}")
+
+
+def wrong_type(value, usual) -> str:
+    """What was expected instead of `value`, in words; "" if it will do in the place of `usual`."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if usual == "auto":
+        return ""
+    if value is None:
+        return f"a value such as {usual!r}"
+    if isinstance(usual, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    if isinstance(usual, int):
+        return "" if number and isinstance(value, int) else f"a whole number such as {usual}"
+    if isinstance(usual, float):
+        return "" if number else f"a number such as {usual}"
+    if isinstance(value, type(usual)):
+        return ""
+    return f"{'several options' if isinstance(usual, dict) else repr(usual)} or the like"
 
 
 def defaults(target) -> dict[str, object]:
@@ -42,14 +68,14 @@ def defaults(target) -> dict[str, object]:
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
-def accepted(target) -> set[str]:
-    """Names of the keywords a callable takes; **kwargs of a class are its parents'."""
-    names: set[str] = set()
+def parameters(target) -> dict[str, inspect.Parameter]:
+    """The keywords a callable takes, by name; **kwargs of a class are its parents'."""
+    found: dict[str, inspect.Parameter] = {}
     for call in [target, *getattr(target, "__mro__", ())[1:]]:
         if call is object:
             break
-        parameters = inspect.signature(call).parameters.values()
-        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        own = inspect.signature(call).parameters.values()
+        found = {p.name: p for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} | found
+        if not any(p.kind is p.VAR_KEYWORD for p in own):
             break
-    return names
+    return found

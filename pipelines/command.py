@@ -27,7 +27,8 @@ def stoppable() -> Iterator[None]:
 
     The first one only: another one would break into what the first is putting in order.
     """
-    stopped = "stopped; finished stages and checkpoints are kept, the same command goes on from them\n"
+    forced = " (without force)" * any(argument.startswith("force=") for argument in sys.argv)
+    stopped = f"stopped; finished stages and checkpoints are kept, the same command{forced} goes on from them\n"
 
     def give_up() -> None:
         os.write(2, stopped.encode())
@@ -59,6 +60,7 @@ def main(story: Callable[[dict], None]) -> None:
     from omegaconf import DictConfig, OmegaConf
 
     arguments = list(map(options.long_name, sys.argv[1:]))
+    _refuse_taken_away(arguments)
     for group, meant in (("method", "methods=[{}]"), ("loss", "identity_loss={}")):
         if slip := next((argument for argument in arguments if argument.startswith(f"{group}=")), None):
             value = slip.partition("=")[2].strip("[]")
@@ -101,6 +103,7 @@ def many_main(story: Callable[[dict, Callable], None], name: str, taken: dict[st
         return
     if flag := next((argument for argument in arguments if argument.startswith("-")), None):
         fail(f"{flag}: this command takes option=value, and --help")
+    _refuse_taken_away(arguments)
     searched = [argument for argument in arguments if argument.startswith("sweep.space.")]
     arguments = [argument for argument in arguments if argument not in searched]
     arguments = [options.long_name(argument) for argument in arguments]
@@ -120,6 +123,11 @@ def many_main(story: Callable[[dict, Callable], None], name: str, taken: dict[st
             shipped = block["sweep"]["space"] if whole or not searched else {}
             block["sweep"]["space"] = options.space(shipped, searched)
         story(block, lambda more: options.compose([*rest, *more]))
+
+
+def _refuse_taken_away(arguments: list[str]) -> None:
+    if away := next((argument for argument in arguments if argument.startswith("~")), None):
+        fail(f"{away}: options cannot be taken away; expected another value, or null for one that may be left out")
 
 
 def source_of_target(given: list[str]) -> list[str]:

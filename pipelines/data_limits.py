@@ -35,21 +35,29 @@ def check_counts(settings: dict, data: dict[str, Stage]) -> None:
         ValueError: the option, and the number of images or persons that there are.
     """
     wanted = []
-    for name in refusals.trained(settings):
-        block, own = settings[name], settings[name].get("labels", "source")
-        kinds = {"batch": (own, "images")}
+    for name, own in refusals.trainings(settings):
+        block, kinds = settings[name], {"batch": (own, "images")}
         kinds |= {} if block.get("losses") == "L_C" else {"persons": (own, "persons")}  # no triplets of the source
         kinds |= dict.fromkeys(("n_t", "target_batch"), ("target", "images"))
         if "optimiser" in block:
             wanted += [(f"{name}.{one}", block[one], *kind) for one, kind in kinds.items() if one in block]
         if refusals.styles_of(block) == "generator" and not ready_styles.chosen(settings):
-            wanted.append(("gan.batch", settings["gan"]["batch"], "target", "images"))
+            check_generator_batch(settings, data["target"])
     for option, value, role, what in wanted:
-        about = data[role].about
-        if value > about[what]:
-            raise ValueError(
-                f"{option} is {value}; expected at most {about[what]}, the training {what} of {about['dataset']}"
-            )
+        _check_count(option, value, data[role], what)
+
+
+def check_generator_batch(settings: dict, target: Stage) -> None:
+    """As check_counts, of the generator alone."""
+    _check_count("gan.batch", settings["gan"]["batch"], target, "images")
+
+
+def _check_count(option: str, value: int, data: Stage, what: str) -> None:
+    most = data.about[what]
+    if value > most:
+        raise ValueError(
+            f"{option} is {value}; expected at most {most}, the training {what} of {data.about['dataset']}"
+        )
 
 
 def settled(settings: dict, data: dict[str, Stage]) -> dict:

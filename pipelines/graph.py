@@ -140,6 +140,8 @@ def styles(settings: dict, num_workers: int = 1) -> list[Stage]:
         raise ValueError(
             f"{target.about['dataset']} has one camera: there is no other camera's style; expected two or more"
         )
+    if kind == "generator" and not ready_styles.chosen(settings):
+        data_limits.check_generator_batch(settings, target)
     stages = with_inputs(_styles_stage(settings["hhl"], settings, target))
     return list({stage.hash: stage for stage in stages}.values())
 

@@ -53,7 +53,7 @@ def blocks(settings: dict, method: str) -> dict[str, dict]:
 
 def takes(block: dict) -> bool:
     """Whether a method's block has an identity loss to choose."""
-    has = "identity_loss" in build.accepted(build.resolve(block["_target_"]))
+    has = "identity_loss" in build.parameters(build.resolve(block["_target_"]))
     return has and "optimiser" in block and block.get("identity_terms", True)
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from pipelines import identity, variants
+from pipelines.build import wrong_type
 from pipelines.idle_options import at_rest
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -109,8 +109,6 @@ def plain(settings: dict) -> dict:
 
 def check(settings: dict, recipe: dict) -> None:
     """Refuse names that do not exist, and values of another type than the recipe's. Ranges belong to those who take them."""
-    if missing := [name for name in recipe if name not in settings and name != "hydra"]:
-        raise ValueError(f"{missing[0]} is missing; expected the options of {missing[0]}, used or not")
     if unknown := [name for name in settings if name not in recipe and name != "variants"]:
         raise ValueError(f"unknown option '{unknown[0]}'{nearest(unknown[0])}; --help lists all options")
     for name, value, usual in _leaves(settings, recipe, ""):
@@ -125,7 +123,7 @@ def check(settings: dict, recipe: dict) -> None:
             usual = NULLABLE.get(last, 0.5)
         elif usual is None:
             continue
-        if problem := _wrong_type(value, usual):
+        if problem := wrong_type(value, usual):
             raise ValueError(f"{name} is {value!r}; expected {problem}")
     identity.chosen(settings)
     methods = method_names()
@@ -173,26 +171,6 @@ def _leaves(block: dict, recipe: dict, prefix: str) -> Iterator[tuple]:
             yield from _leaves(value, usual, f"{prefix}{key}.")
         else:
             yield prefix + key, value, usual
-
-
-def _wrong_type(value, usual) -> str:
-    """What was expected instead of `value`, in words; "" if it will do. A recipe's null takes anything."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if usual == "auto":
-        return ""
-    if value is None:
-        return f"a value such as {usual!r}"
-    if isinstance(usual, bool):
-        return "" if isinstance(value, bool) else "true or false"
-    if isinstance(usual, int):
-        return "" if number and isinstance(value, int) else f"a whole number such as {usual}"
-    if isinstance(usual, float):
-        return "" if number else f"a number such as {usual}"
-    return (
-        ""
-        if isinstance(value, type(usual))
-        else f"{'several options' if isinstance(usual, dict) else repr(usual)} or the like"
-    )
 
 
 def _recipe_settings(settings: dict) -> dict:

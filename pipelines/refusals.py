@@ -40,6 +40,17 @@ def trained(settings: dict) -> list[str]:
     return names
 
 
+def trainings(settings: dict) -> list[tuple[str, str]]:
+    """(method, whose persons train it, "source" or "target"); what a method starts from learns from the same as it."""
+    found = {}
+    for method in settings["methods"]:
+        name, labels = method, settings[method].get("labels", "source")
+        while name:
+            found[name, labels] = None
+            name = settings[name]["start"]
+    return list(found)
+
+
 def check_sizes(settings: dict, num_workers: int) -> None:
     """Refuse options out of range, and global sizes that the workers cannot share equally."""
     gan, sizes, names = settings["gan"], {}, trained(settings)
@@ -91,20 +102,24 @@ def check_sizes(settings: dict, num_workers: int) -> None:
         if "persons" in block:
             sizes[f"{method}.persons x {method}.images_per_person"] = block["persons"] * block["images_per_person"]
     for name, size in sizes.items():
-        least = 0 if name.endswith(".n_t") else 2 if name.endswith(".batch") and name != "gan.batch" else 1  # BatchNorm
-        if size < least:
-            raise ValueError(f"{name} is {size}; expected at least {least}")
-        share(size, num_workers, name)
+        _check_size(name, size, num_workers)
     for method in names:
         if "optimiser" in settings[method]:
             _check_networks(method, settings)
 
 
+def _check_size(name: str, size: int, num_workers: int) -> None:
+    least = 0 if name.endswith(".n_t") else 2 if name.endswith(".batch") and name != "gan.batch" else 1  # BatchNorm
+    if size < least:
+        raise ValueError(f"{name} is {size}; expected at least {least}")
+    share(size, num_workers, name)
+
+
 def _check_optimiser(method: str, block: dict) -> None:
     numbers = {"weight_decay": block.get("weight_decay", 0.0)} | {f"lr.{k}": v for k, v in block["lr"].items()}
     for name, value in numbers.items():
-        if value < 0:
-            raise ValueError(f"{method}.optimiser.{name} is {value}; expected 0 or more")
+        if not isinstance(value, int | float) or value < 0:
+            raise ValueError(f"{method}.optimiser.{name} is {value}; expected a number, 0 or more")
 
 
 def _check_networks(method: str, settings: dict) -> None:
@@ -161,6 +176,13 @@ def check_measures(settings: dict) -> None:
     block, bounds = settings["measures"], settings["gan"]["bounds"]
     build.check(block["method"], besides=training.TRAINING)
     check_length("measures.method", block["method"])
+    _check_optimiser("measures.method", block["method"]["optimiser"])
+    _check_size("measures.method.batch", block["method"]["batch"], 1)
+    given = {"chain": [{"method": block["method"]}], "backbone": block["backbone"], "images": settings["images"]}
+    try:
+        _build_chain(json.dumps(given, sort_keys=True))
+    except UNBUILT as error:
+        raise ValueError(f"measures: {error}") from error
     if block["images"] < 2:
         raise ValueError(f"measures.images is {block['images']}; expected at least 2")
     if unknown := [name for name in bounds if name not in RATIOS]:
@@ -181,7 +203,7 @@ def check_generator(settings: dict, num_workers: int) -> None:
     for part in ("generator", "discriminator", "training"):
         build.check(settings["gan"][part])
     _check_gan(settings)
-    share(settings["gan"]["batch"], num_workers, "gan.batch")
+    _check_size("gan.batch", settings["gan"]["batch"], num_workers)
 
 
 def styles_of(block: dict) -> str | None:

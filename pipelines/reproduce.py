@@ -29,6 +29,11 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     with cluster.connect(compose(grids.roles(own["directions"][0]))) as launch:
         cells, left_out = grids.cells(own, compose, options.changed, launch.num_workers)
         settings = cells[0].settings
+        if settings["force"] and own["max_minutes"]:
+            raise ValueError(
+                f"force={settings['force']} with max_minutes={own['max_minutes']}: the command that is to go on would begin anew "
+                "each time; expected one of the two"
+            )
         shown = {line: None for cell in cells for line in results.banner(cell.settings, cell.graph).splitlines()}
         print("\n".join([*shown, grid_views.headline(own, cells)]), flush=True)
         for name in left_out:

@@ -34,6 +34,11 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             raise ValueError(f"{argument}: the sweep sets it; take it out of sweep.space, or off the command line")
     base = compose([f"methods=[{space.method_of(block)}]"])
     block["space"] = space.typed(block["space"], base)
+    if base["force"] and block["search"] == "tpe":
+        raise ValueError(
+            f"force={base['force']}: which points sweep.search=tpe tries is found on the way, so that nobody knows what to make "
+            "again; expected another search, or another work_dir"
+        )
     with cluster.connect(base) as launch:
         data = None if sweeps.changes_data(block) else graph.data_stages(base)
         points = space.points(block)

@@ -83,7 +83,10 @@ def narrow_resnet(width: int = 16) -> Backbone:
     """A ResNet for 64x32 images on two CPU cores: stem of stride 2, four BasicBlocks of width 1, 2, 4, 8 x `width`.
 
     Strides 1, 2, 2, 1, so 64x32 -> 8 * width maps of 8x4; 307k parameters at width 16. Random initial weights.
+    Raises ValueError for a width below 1.
     """
+    if width < 1:
+        raise ValueError(f"width is {width}; expected channels, at least 1")
     from torchvision.models.resnet import BasicBlock
 
     def block(inner: int, outer: int, stride: int) -> nn.Module:

@@ -67,6 +67,8 @@ def test_paths_are_absolute_and_a_user_s_home_is_known(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="work_dir is file, which is a file; expected a folder"):
         options.compose([*PAIR, "work_dir=file"])
+    with pytest.raises(ValueError, match="work_dir is None; expected a value such as"):
+        options.compose([*PAIR, "work_dir=null"])
 
 
 def test_a_manifest_is_of_the_data_set_s_folder_or_of_this_one(tmp_path, monkeypatch):

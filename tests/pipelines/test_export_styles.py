@@ -93,6 +93,8 @@ BAD = {
     "a folder of other files": (["to={folder}"], "file first"),
     "copies": (["to=x", "hhl.styles=copies"], "hhl.styles is copies"),
     "no steps": (["to=x", "gan.steps=0"], "gan.steps is 0"),
+    "no batch": (["to=x", "gan.batch=0"], "gan.batch is 0"),
+    "a batch of more than there is": (["to=x", "gan.batch=99999"], "the training images of duke"),
 }
 
 

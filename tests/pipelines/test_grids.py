@@ -81,10 +81,15 @@ def fails(refused):
         ("source=market", "give directions=[market-duke]"),
         ("seed=3", "seed=3: seeds=[0, 1, 2] sets it, since vary=['seed']"),
         ("hhl.betta=1", "unknown option 'hhl.betta' (did you mean 'hhl.beta'?)"),
+        ("~hhl", "~hhl: options cannot be taken away"),
+        (
+            "force=[hhl] max_minutes=5",
+            "force=['hhl'] with max_minutes=5: the command that is to go on would begin anew",
+        ),
     ],
 )
 def test_bad_input(fails, argument, expected):
-    assert expected in fails(argument)
+    assert expected in fails(*argument.split())
 
 
 @pytest.mark.slow

@@ -326,6 +326,7 @@ def fails(refused):
         (["methods=[arn]"], "methods=[arn]: this command sets it itself; give 'sweep.space.arn.weight_rec=[0.1,0.5]'"),
         (["seed=1"], "seed=1: this command sets it itself; give sweep.seeds=[0,1,2]"),
         (["sweep.space.seed=[0,1]"], "seeds are not searched; give sweep.seeds=[0,1,2]"),
+        (["sweep.search=tpe", "force=[hhl]"], "force=['hhl']: which points sweep.search=tpe tries is found on the way"),
         (["sweep.search=tpe"], "sweep.search=tpe is Ray Tune's; expected cluster=local or cluster=auto"),
         (["sweep.space.hhl.nonsense=[1,2]"], "unknown option 'hhl.nonsense'"),
         (["sweep.space.nonsense.beta=[1,2]"], "unknown option 'nonsense.beta'"),
