@@ -3,6 +3,8 @@
 Runs in every worker of the training group, or in the command's own process. Knows no ray, no mlflow, no hydra.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +25,21 @@ def looked_at(count: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(SHOWN, count)).astype(int)
 
 
-def evaluate_on(method, data: Path, **protocol) -> tuple[RankMetrics, dict[str, torch.Tensor]]:
+def evaluate_on(
+    method, data: Path, report: Callable | None = None, **protocol
+) -> tuple[RankMetrics, dict[str, torch.Tensor]]:
     """The scores on a data stage's query and gallery, and their features, on the CPU.
 
-    Each rank embeds its part, and the first one ranks, on its device. protocol: as for ranking.evaluate.
+    Each rank embeds its part, and the first one ranks, on its device. report: report(images done, in all). protocol: as for
+    ranking.evaluate.
     """
     distributed.assert_equal(dict(method.named_buffers()))
-    stores, features = {}, {}
-    for split in ("query", "gallery"):
-        store = stores[split] = ImageStore(data / split)
-        features[split] = _features(method, store, np.arange(len(store)))
+    stores, features = {split: ImageStore(data / split) for split in ("query", "gallery")}, {}
+    total, before = sum(map(len, stores.values())), 0
+    for split, store in stores.items():
+        progress = partial(_report, report, before, total) if report else None
+        features[split] = features_of(method, store, np.arange(len(store)), progress)
+        before += len(store)
 
     def ranked() -> RankMetrics:
         query, gallery = (
@@ -43,10 +50,15 @@ def evaluate_on(method, data: Path, **protocol) -> tuple[RankMetrics, dict[str, 
     return distributed.of_first(ranked), features
 
 
-def _features(method, store: ImageStore, rows: np.ndarray) -> torch.Tensor:
-    """(len(rows), D) of these rows, on every rank; each embeds its part."""
+def _report(report: Callable, before: int, total: int, done: int) -> None:
+    report(min(before + done * distributed.world(), total), total)
+
+
+def features_of(method, store: ImageStore, rows: np.ndarray, progress: Callable | None = None) -> torch.Tensor:
+    """(len(rows), D) of these rows, on every rank; each embeds its part. progress: progress(rows that this rank has done)."""
     own = np.array_split(rows, distributed.world())[distributed.rank()]
-    embedded = embed(method, store, normalise, rows=own if len(own) else rows[:1], device=distributed.device())
+    few, device = own if len(own) else rows[:1], distributed.device()
+    embedded = embed(method, store, normalise, rows=few, device=device, progress=progress)
     return distributed.gather_uneven(embedded[: len(own)])  # of fewer rows than ranks some have none
 
 
@@ -62,7 +74,7 @@ def scores(method, job: dict, role: str) -> dict | None:
     elif role == "target":
         distributed.assert_equal(dict(method.named_buffers()))
         store = ImageStore(data / "train")
-        features = {"train": _features(method, store, looked_at(len(store)))}
+        features = {"train": features_of(method, store, looked_at(len(store)))}
     if role == "target" and distributed.rank() == 0:
         for split, rows in features.items():
             save_array(Path(job["part"]) / f"{split}_features.npy", rows.cpu().numpy())

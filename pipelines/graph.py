@@ -9,6 +9,7 @@
     style_retrieval, in sweeps: a method, the generator, data target
     upper_bound, of a whole run on drawn data: hhl <-- styles redrawn
     scores, of evaluate.py (scoring.plan): data target, a saved method; then scores by other rules <-- these scores
+    features, of search.py (searching.plan): data target, a saved method
 
 A stage is made from its inputs and settings alone, which its hash takes in.
 """
@@ -22,7 +23,16 @@ from pipelines.late_options import without_off
 from reid_da.datasets.synthetic import can_redraw
 
 # Raised when a stage's code changes what it makes from the same settings.
-VERSIONS = {"data": 2, "generator": 1, "styles": 1, "measures": 4, "style_retrieval": 1, "method": 1, "scores": 1}
+VERSIONS = {
+    "data": 2,
+    "generator": 1,
+    "styles": 1,
+    "measures": 4,
+    "style_retrieval": 1,
+    "method": 1,
+    "scores": 1,
+    "features": 1,
+}
 
 ASIDE = ("bounds", "require_quality", "size")  # options of gan that are not the generator's own
 

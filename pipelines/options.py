@@ -24,7 +24,16 @@ NULLABLE = {
     "start": "pretrain",
     "fcn_width": 512,
 }
-PATHS = ("root", "work_dir", "weights", "to", "manifest", "stage_dir", "model")  # options that name a file or folder
+PATHS = (
+    "root",
+    "work_dir",
+    "weights",
+    "to",
+    "manifest",
+    "stage_dir",
+    "model",
+    "query",
+)  # options that name a file or folder
 SHORT = {"beta": "hhl.beta", "n_t": "hhl.n_t"}
 
 
@@ -129,7 +138,10 @@ def check(settings: dict, recipe: dict) -> None:
     methods = method_names()
     for key, known in (
         ("methods", methods),
-        ("force", ["data", "generator", "styles", "measures", "style_retrieval", "scores", "pretrain", *methods]),
+        (
+            "force",
+            ["data", "generator", "styles", "measures", "style_retrieval", "scores", "features", "pretrain", *methods],
+        ),
     ):
         values = settings[key]
         if not isinstance(values, list) or (key == "methods" and not values):

@@ -6,7 +6,7 @@ It reads the stages' metrics.jsonl, so it works alike for a stage made in this p
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +14,11 @@ from tqdm import tqdm
 
 from pipelines.cache import Stage
 from pipelines.files import last_line
+
+
+def bar(items: Iterable, total: int, what: str, unit: str) -> Iterator:
+    """The items, with a bar on a terminal of how many have come."""
+    return iter(tqdm(items, desc=what, total=total, unit=unit, leave=False, dynamic_ncols=True, disable=None))
 
 
 class Screen:

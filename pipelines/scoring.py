@@ -13,7 +13,7 @@ import torch
 
 from pipelines import cache, evaluating, results
 from pipelines.cache import Given, Stage
-from pipelines.files import save_array
+from pipelines.files import reporter, save_array
 from pipelines.graph import VERSIONS
 from pipelines.training import trained_method
 from reid_da import distributed
@@ -35,8 +35,8 @@ KEPT = (
 NEAREST = 50  # gallery images whose order is kept of a re-ranking, for the ranked lists
 
 
-def check(own: dict) -> None:
-    """Refuse options of conf/evaluate.yaml that are none, and options of run.py that a trained model leaves nothing to do."""
+def check_model(own: dict) -> None:
+    """Refuse a command without model=, and options of run.py that a trained model leaves nothing to do."""
     if not own["model"] or not isinstance(own["model"], str):
         raise ValueError(
             "which model? give model=RUN_ID, model=models:/NAME@ALIAS, or model=/path of a method's folder"
@@ -46,6 +46,11 @@ def check(own: dict) -> None:
             raise ValueError(
                 f"{argument}: the model is trained, and says its images' size; expected {', '.join(OF_DATA)}"
             )
+
+
+def check(own: dict) -> None:
+    """Refuse options of conf/evaluate.yaml that are none."""
+    check_model(own)
     if not isinstance(own["rerank"], bool):
         raise ValueError(f"rerank is {own['rerank']}; expected true or false")
     for name, least in (("k1", 1), ("k2", 1), ("single_shot", 0)):
@@ -130,7 +135,9 @@ def score(job: dict) -> None:
         began = time.perf_counter()
         if "model" in job["inputs"]:
             method = trained_method(Path(job["inputs"]["model"])).to(distributed.device())
-            metrics, features = evaluating.evaluate_on(method, Path(job["inputs"]["target"]), **job["settings"])
+            report = partial(reporter(job), phase="embedding")
+            data = Path(job["inputs"]["target"])
+            metrics, features = evaluating.evaluate_on(method, data, report, **job["settings"])
             for split in features if first else ():
                 save_array(Path(job["part"]) / f"{split}_features.npy", features[split].cpu().numpy())
         else:

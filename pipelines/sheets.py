@@ -140,6 +140,23 @@ def ranked_lists(method: Path, data: Path, queries: int = 8, best: int = 10) -> 
     return sheet.figure
 
 
+def answers(
+    found: list[dict], picture: Callable, store: ImageStore, names: dict[int, str], queries: int = 12, best: int = 10
+) -> plt.Figure:
+    """Queries (left) and the crops nearest to each, with distance and camera. found: of searching.Answers.of; picture: its own."""
+    shown = found[:queries]
+    columns = min(best, max(len(one["nearest"]) for one in shown))
+    sheet = Sheet(len(shown), 1 + columns, store.images.shape[1:3])
+    for r, one in enumerate(shown):
+        sheet.show(r, 0, picture(one["query"]), QUERY)
+        for c, crop in enumerate(one["nearest"][:columns], start=1):
+            sheet.show(r, c, store.images[crop["row"]])
+            sheet.note(r, c, f"{crop['distance']:.2f}  {names.get(crop['camera'], 'c' + str(crop['camera']))}")
+    for c in range(1 + columns):
+        sheet.title(c, f"rank {c}" if c else "query")
+    return sheet.figure
+
+
 def _nearest(method: Path, queries: np.ndarray, count: int) -> np.ndarray:
     """(len(queries), count) gallery rows, the nearest first: as a re-ranking has kept them, or by the features."""
     if (method / "nearest.npy").exists():
@@ -172,6 +189,12 @@ class Sheet:
         if frame:
             edge = {"fill": False, "edgecolor": frame, "linewidth": 2.5}
             self.axes.add_patch(plt.Rectangle((x, y), wide, high, **edge))
+
+    def note(self, row: int, column: int, text: str) -> None:
+        """Small words on the lower edge of an image."""
+        x, y = self.LEFT + column * self.WIDE, self.TOP + (row + 1) * self.high - self.GAP
+        paper = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.8}
+        self.axes.text(x + 0.02, y - 0.03, text, ha="left", va="bottom", fontsize=5, bbox=paper)
 
     def title(self, column: int, text: str) -> None:
         x = self.LEFT + column * self.WIDE + (self.WIDE - self.GAP) / 2

@@ -9,7 +9,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from pipelines import cache, graph, measuring, retrieving, scoring, shards, stopping, styling, training
+from pipelines import cache, graph, measuring, retrieving, scoring, searching, shards, stopping, styling, training
 from pipelines.cache import Stage
 from pipelines.reading import make_data
 from reid_da import checkpoint, distributed
@@ -20,6 +20,7 @@ WORK = {
     "measures": measuring.measure,
     "style_retrieval": retrieving.retrieve,
     "scores": scoring.score,
+    "features": searching.embed_split,
 }
 
 

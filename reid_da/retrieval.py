@@ -19,6 +19,7 @@ def embed(
     batch_size: int = 256,
     device: str | torch.device = "cpu",
     rows=None,
+    progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     """The test features of a store's images: method.embed in evaluation mode, without gradient, batch by batch.
 
@@ -27,7 +28,8 @@ def embed(
 
     Args: method, on `device`, with embed((B, 3, H, W) float) -> (B, D); store, with `images` (N, H, W, 3) uint8
     (numpy array or memmap) and a length; to_input, from (B, H, W, 3) uint8 on `device` to what embed takes; rows,
-    integers into the store (all by default), in the order wanted: a rank passes its share.
+    integers into the store (all by default), in the order wanted: a rank passes its share; progress, told the number of rows
+    done after each batch.
     Returns (len(rows), D) float32 on the CPU. Raises ValueError for no rows, rows outside the store or features that
     are not (B, D).
     """
@@ -36,14 +38,14 @@ def embed(
         limits = f"{rows.min()} to {rows.max()}" if rows.size else "none"
         found = f"rows {limits}, {rows.dtype} {rows.shape}"
         raise ValueError(f"found {found}; expected one or more integers in 0..{len(store) - 1}, in one dimension")
-    training = {module: module.training for module in method.modules()}
+    training, parts = {module: module.training for module in method.modules()}, []
     method.eval()
     try:
         with torch.inference_mode():
-            parts = [
-                _embed_batch(method, store, to_input, rows[start : start + batch_size], device)
-                for start in range(0, len(rows), batch_size)
-            ]
+            for start in range(0, len(rows), batch_size):
+                parts.append(_embed_batch(method, store, to_input, rows[start : start + batch_size], device))
+                if progress:
+                    progress(min(start + batch_size, len(rows)))
     finally:
         for module, flag in training.items():
             module.training = flag

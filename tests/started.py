@@ -34,6 +34,9 @@ TINY = [
     *SMALL,
     *BATCHES,
 ]
+# What trains a baseline of a few persons in a few seconds.
+FEW_PERSONS = ["data.world.train_persons=12", "data.world.test_persons=6"]
+TWO_STEPS = ["methods=[baseline]", "pretrain.steps=2", "baseline.steps=2", "images.height=32", "images.width=16"]
 OPTIONS = [*TINY, "methods=[hhl,arn]", "hhl.n_t=2"]
 # seconds each, in which a test can look and kill
 OPTIONS += [f"{name}.steps={steps}" for name, steps in (("gan", 80), ("pretrain", 80), ("hhl", 40), ("arn", 40))]

@@ -49,6 +49,7 @@ PLAIN = {
         "training",
         "evaluating",
         "scoring",
+        "searching",
         "generator_pictures",
     ),
     *("styling", "shards", "local_copies", "ready_styles", "exporting", "measuring", "judging"),

@@ -2,11 +2,25 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from started import FEW_PERSONS, TWO_STEPS
 from sweeping import BASE, block, trial
 
-from pipelines import command, options
+from pipelines import cluster, command, graph, options, stages
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a baseline that two steps have trained for duke; its work_dir is three above."""
+    work_dir = tmp_path_factory.mktemp("trained") / "work"
+    given = ["source=market", "target=duke", "cluster=inline", f"work_dir={work_dir}", *FEW_PERSONS, *TWO_STEPS]
+    settings = options.compose(given)
+    with cluster.connect(settings) as launch:
+        stages.run(settings, launch, stages.Silent())
+    (stage,) = [one for one in graph.plan(settings) if one.name == "baseline"]
+    return stage.folder(work_dir)
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
+from started import FEW_PERSONS, TWO_STEPS
 
-from pipelines import cluster, evaluate, graph, models, options, stages
+from pipelines import evaluate, graph, models, options
 from pipelines.files import load_weights
 from pipelines.store import Store
 from reid_da.datasets import synthetic
@@ -23,26 +24,11 @@ from reid_da.ranking import k_reciprocal_rerank, rank_metrics
 
 pytestmark = pytest.mark.slow
 
-WORLD = ["data.world.train_persons=12", "data.world.test_persons=6"]
-STEPS = ["methods=[baseline]", "pretrain.steps=2", "baseline.steps=2", "images.height=32", "images.width=16"]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    """The folder of a baseline that two steps have trained for duke; its work_dir is three above."""
-    work_dir = tmp_path_factory.mktemp("trained") / "work"
-    given = ["source=market", "target=duke", "cluster=inline", f"work_dir={work_dir}", *WORLD, *STEPS]
-    settings = options.compose(given)
-    with cluster.connect(settings) as launch:
-        stages.run(settings, launch, stages.Silent())
-    (stage,) = [one for one in graph.plan(settings) if one.name == "baseline"]
-    return stage.folder(work_dir)
-
 
 @pytest.fixture
 def evaluated(tell) -> Callable:
     """evaluated(*options): exit code, output and errors of evaluate.py on small drawn worlds."""
-    return partial(tell, evaluate, *WORLD)
+    return partial(tell, evaluate, *FEW_PERSONS)
 
 
 def rows(work_dir: Path) -> list[dict]:
@@ -121,7 +107,7 @@ def test_a_registered_model_gives_the_scores_of_the_folder_it_was_made_from(trai
     work_dir = tmp_path / "out"
     shutil.copytree(trained.parents[2], work_dir)
     settings = options.compose(
-        ["source=market", "target=duke", "cluster=inline", f"work_dir={work_dir}", *WORLD, *STEPS]
+        ["source=market", "target=duke", "cluster=inline", f"work_dir={work_dir}", *FEW_PERSONS, *TWO_STEPS]
     )
     (stage,) = [one for one in graph.plan(settings) if one.name == "baseline"]
     store = Store(work_dir, None, "pipelines/run.py")
@@ -182,7 +168,7 @@ def test_query_and_gallery_are_all_it_takes(trained, evaluated, tmp_path):
 
 def test_a_full_disk_is_told_and_the_model_stays(trained, disk):
     work_dir = disk("1m") / "work"
-    done = forked.run("evaluate", f"model={trained}", "target=duke", f"work_dir={work_dir}", *WORLD)
+    done = forked.run("evaluate", f"model={trained}", "target=duke", f"work_dir={work_dir}", *FEW_PERSONS)
     assert done.returncode == 2 and "No space left on device" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
     assert not list(work_dir.glob("cache/scores/*[0-9a-f]")) and (trained / "model.pt").exists()
