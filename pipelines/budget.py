@@ -32,17 +32,21 @@ def disk(one: Trial, count: int, at_once: int) -> int:
     return (count * weights + at_once * 2 * 3 * weights) * len(one.settings)
 
 
-def check_disk(one: Trial, count: int, at_once: int) -> None:
-    """Refuse a sweep for which the disk of work_dir has no room, with the numbers."""
+def check_disk(one: Trial, count: int, at_once: int) -> int:
+    """`disk` of the trials that are to be made; refuses a sweep for which the disk of work_dir has no room, with the numbers."""
     folder = Path(one.settings[0]["work_dir"]).absolute()
     while not folder.exists():
         folder = folder.parent
-    free, needed = shutil.disk_usage(folder).free, disk(one, count, at_once)
+    free, needed = shutil.disk_usage(folder).free, disk(one, count, min(count, at_once))
     if needed > free:
         raise ValueError(
-            f"the trials need about {needed / 2**30:.1f} GB in {folder}, which has {free / 2**30:.1f} GB free; "
-            "make space, or sweep less"
+            f"the trials need about {_bytes(needed)} in {folder}, which has {_bytes(free)} free; make space, or sweep less"
         )
+    return needed
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"
 
 
 def images_a_step(block: dict, cameras: int) -> int:

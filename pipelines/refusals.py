@@ -158,7 +158,7 @@ def _check_gan(settings: dict) -> None:
     gan, sides = settings["gan"], [settings["images"][side] for side in ("height", "width")]
     check_length("gan", gan)
     if not 0 < gan["crop"] <= 1:
-        raise ValueError(f"gan.crop is {gan['crop']}; expected a share of the image's area, above 0 and up to 1")
+        raise ValueError(f"gan.crop is {gan['crop']}; expected a share of each side, above 0 and up to 1")
     part = "discriminator"
     try:
         with torch.device("meta"):  # no memory, no numbers

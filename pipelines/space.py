@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import random
 
 METRICS = ("mAP", "style_retrieval")
@@ -34,6 +35,8 @@ def check(own: dict) -> None:
         raise ValueError("sweep.space is empty; expected such as 'sweep.space.beta=[0.1,0.5]'")
     for option, values in own["space"].items():
         _check_values(option, values, own["search"])
+    if own["search"] == "tpe" and all(isinstance(values, list) for values in own["space"].values()):
+        _enough(own, math.prod(map(len, own["space"].values())))
 
 
 def _check_values(option: str, values, search: str) -> None:
@@ -104,9 +107,14 @@ def _draws(own: dict) -> list[dict]:
         found.setdefault(json.dumps(point), point)
         if len(found) == own["num_trials"]:
             return list(found.values())
-    raise ValueError(
-        f"sweep.num_trials is {own['num_trials']}; the space has {len(found)} points, expected no more trials"
-    )
+    return _enough(own, len(found))
+
+
+def _enough(own: dict, count: int) -> None:
+    if own["num_trials"] > count:
+        raise ValueError(
+            f"sweep.num_trials is {own['num_trials']}; the space has {count} points, expected no more trials"
+        )
 
 
 def _drawn(values, draws: random.Random):

@@ -34,6 +34,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             raise ValueError(f"{argument}: the sweep sets it; take it out of sweep.space, or off the command line")
     base = compose([f"methods=[{space.method_of(block)}]"])
     block["space"] = space.typed(block["space"], base)
+    space.check(block)  # once more: 1 and 1.0 are one value
     if base["force"] and block["search"] == "tpe":
         raise ValueError(
             f"force={base['force']}: which points sweep.search=tpe tries is found on the way, so that nobody knows what to make "
@@ -44,15 +45,18 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         points = space.points(block)
         known = points or [p for p in (space.first(block), *space.corners(block)) if len(p) == len(block["space"])]
         trials = [sweeps.trial(block, p, base, options.changed, launch.num_workers, data) for p in known]
+        sweeps.check_distinct(trials if points else [])
         left_out = sweeps.left_out(block, base, trials[0].trained()[0].inputs["target"])
         lines = [results.banner(base, trials[0].graphs[0]), sweeps.headline(block, base), *left_out]
         print("\n".join(lines), flush=True)
         at_once, words = _room(block, launch)
         count = len(points) if points else block["num_trials"]
-        budget.check_disk(trials[0], count, at_once)
-        needs = budget.disk(trials[0], count, at_once) / 2**20
+        left = count - sum(one.trained_whole() for one in trials) if points else count
+        needs = budget.check_disk(trials[0], left, at_once) / 2**20
+        made = f", {left} of them to be made" * (left < count)
         print(
-            f"{count} trial{'s' * (count > 1)}, {at_once} at a time, {words}; about {needs:.0f} MB of disk", flush=True
+            f"{count} trial{'s' * (count > 1)}{made}, {at_once} at a time, {words}; about {needs:.0f} MB of disk",
+            flush=True,
         )
         from pipelines.sweep_views import Views
         from pipelines.tracking import Tracking
@@ -76,7 +80,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             )
             sweeps.forget(trials, base, folder, track.say)
             stages.make(plan, base | {"force": []}, launch, track)
-            views.prepared(trials, at_once, time.monotonic() - began)
+            views.prepared(trials, at_once, time.monotonic() - began, left)
             _search(block, base, launch, folder, points, at_once, views)
             print(views.finish(), flush=True)
     print(f"to browse: {track.store.how_to_browse()}")
@@ -106,7 +110,7 @@ def _search(block: dict, base: dict, launch, folder: Path, points, at_once: int,
         one = listen.begin(point)
         try:
             numbers = sweeps.make(block, one, launch, folder)
-        except (ValueError, FloatingPointError, OSError) as error:
+        except Exception as error:  # as under Ray: a trial without room on the GPU, say, ends nothing but itself
             listen.failed(point, error)
         else:
             listen.end(point, numbers)

@@ -33,13 +33,13 @@ class Views:
         self.done = 0
         self.spent = {"shared": 0.0, "trained": 0.0, "made": 0, "training": 0.0}
 
-    def prepared(self, trials: list[Trial], at_once: int, seconds: float) -> None:
-        """The shared stages are made: say how long the trials may take, and what the table's columns are."""
+    def prepared(self, trials: list[Trial], at_once: int, seconds: float, left: int) -> None:
+        """The shared stages are made: say how long the trials that are left may take, and what the table's columns are."""
         self.at_once, self.spent["shared"], self.started = at_once, seconds, time.monotonic()
         told = [estimate for one in trials if (estimate := budget.training_seconds(one, self.work_dir))]
         if told:
             mean, by = statistics.fmean(told), trials[0].trained()[0].inputs["start"].label
-            whole = mean * self.count / at_once / 60
+            whole = mean * left / at_once / 60
             self.track.say(f"about {mean:.0f} s of training a trial, going by {by}: {whole:.0f} min in all")
         self.track.say(sweep_report.header("trial", self.metric))
 
@@ -102,8 +102,10 @@ class Views:
 
     def _close(self, one: Trial, numbers: dict) -> None:
         run = self._run(one)
+        if "stopped" not in numbers and "stopped" in self.track.client.get_run(run).data.metrics:
+            numbers = numbers | {"stopped": 0.0}  # another command has gone on with it; MLflow takes no metric away
+        self.track.store.log(run, numbers)
         if self.track.store.status(run) != "FINISHED":
-            self.track.store.log(run, numbers)
             self.track.client.set_terminated(run, "FINISHED")
 
     def _say(self, one: Trial, numbers: dict, seconds: float, made: bool) -> None:
@@ -128,7 +130,8 @@ class Views:
             model = self._champion(best)
             spent = self._seconds() | {"views": time.monotonic() - began}
             text = sweep_report.text(self.own, self.base, rows, best, list(self.errors.values()), spent, self.at_once)
-            text += f"\nagain: {sweeps.command_line(best, self.given, self.own)}\nmodel: {model}"
+            place = [f"work_dir={self.work_dir}"] * (self.work_dir != Path("outputs").absolute())
+            text += f"\nagain: {sweeps.command_line(best, [*self.given, *place], self.own)}\nmodel: {model}"
             report = self.folder / "report.txt"
             files.write_whole(report, io.BytesIO(f"{text}\n".encode()))
             numbers = {f"best/{name}": value for name, value in best.items() if name in NUMBERS}
@@ -149,7 +152,7 @@ class Views:
     def _charts(self, rows: list[dict], agreement: float | None) -> list[Path]:
         title = sweeps.headline(self.own, self.base)
         pair = (self.base["source"]["name"], self.base["target"]["name"])
-        real = sweeps.on_real_data(self.base)
+        real = sweeps.on_real_data(self.trial(rows[0]["point"]))
         drawn, rows = {}, [row for row in rows if "stopped" not in row]
         for option in self.own["space"]:
             published = sweep_charts.PUBLISHED.get(pair, {}).get(option) if real else None

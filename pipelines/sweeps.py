@@ -48,6 +48,11 @@ class Trial:
         """The method's stages, one per seed."""
         return [_ends(plan)[0] for plan in self.graphs]
 
+    def trained_whole(self) -> bool:
+        """Whether the trainings of all seeds have come to their end, here or by another command."""
+        work_dir = Path(self.settings[0]["work_dir"]).absolute()
+        return all(stage.finished(work_dir) for stage in self.trained())
+
     def own(self) -> list[Stage]:
         """What the trial makes itself: the method's stages and what is measured of them."""
         return [stage for plan in self.graphs for stage in _ends(plan)]
@@ -133,10 +138,12 @@ def summary(one: Trial, metric: str, folder: Path) -> dict[str, float] | None:
     One that has stopped itself has "stopped", the step, and the sweep's metric there, which stands for what it would have come to.
     """
     work_dir = Path(one.settings[0]["work_dir"]).absolute()
-    if not all(stage.finished(work_dir) for stage in one.own()):
+    if not one.trained_whole():
         ended = [record for record in stopping.records(folder, one.key) if "stopped" in record]
         scores = [list(record["scores"].values())[-1] for record in ended]
         return {metric: statistics.fmean(scores), "stopped": max(r["stopped"] for r in ended)} if ended else None
+    if not all(stage.finished(work_dir) for stage in one.own()):
+        return None
     found: dict[str, list[float]] = {}
     for stage in one.own():
         result = json.loads((stage.folder(work_dir) / "result.json").read_text())
@@ -209,8 +216,23 @@ def headline(own: dict, base: dict) -> str:
     return f"{own['search']} over {space}: {pair}, {origin(base)} data, recipe {base['recipe']}, seed {seeds}; by {own['metric']}"
 
 
-def on_real_data(base: dict) -> bool:
-    return origin(base) == "disk"
+def on_real_data(one: Trial) -> bool:
+    """Whether source and target are the published sets, by their counts."""
+    return all(one.trained()[0].inputs[role].about.get("whole") for role in ("source", "target"))
+
+
+def check_distinct(trials: list[Trial]) -> None:
+    """Refuse points that are all one training; some of them may be, as all beta with n_t 0.
+
+    Raises:
+        ValueError: the options that change nothing.
+    """
+    trainings = {tuple(stage.hash for stage in one.trained()) for one in trials}
+    if len(trials) > 1 and len(trainings) == 1:
+        raise ValueError(
+            f"all {len(trials)} points of sweep.space are the same training: {', '.join(trials[0].point)} changes nothing here; "
+            "expected options that the method uses as it is set"
+        )
 
 
 def changes_data(own: dict) -> bool:

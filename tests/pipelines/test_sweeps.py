@@ -1,7 +1,7 @@
 """What a sweep tells of finished, stopped and forgotten trials. Nothing is trained."""
 
 import pytest
-from sweeping import block, finish
+from sweeping import block, finish, trial
 
 from pipelines import cache, sweeps
 
@@ -68,6 +68,12 @@ def test_a_summary_of_what_has_stopped_itself(small, tmp_path):
     assert sweeps.summary(one, "style_retrieval", folder) == {"style_retrieval": 0.2, "stopped": 8}
     cache.write_json(folder / "other-0.json", {"scores": {"0.33": 0.1}, "stopped": 4})
     assert sweeps.summary(one, "mAP", folder) == {"mAP": 0.2, "stopped": 8}
+    # run.py has gone on with it meanwhile
+    finish(one.graphs[1][-2], tmp_path, {"target": {"mAP": 0.5}, "seconds": 1.0})
+    assert sweeps.summary(one, "mAP", folder) is None, "style retrieval is to be measured"
+    for plan in one.graphs:
+        finish(plan[-1], tmp_path, {"style_retrieval": 0.3, "style_rank1": 0.1, "images": 5})
+    assert sweeps.summary(one, "mAP", folder)["mAP"] == 0.5
 
 
 def test_what_was_trained_to_its_end_later_is_no_longer_stopped(small, tmp_path):
@@ -100,4 +106,14 @@ def test_the_headline_tells_data_recipe_seeds_and_what_is_maximised(base):
     assert told == (
         "grid over hhl.beta x hhl.n_t: market -> duke, synthetic data, recipe quick, seed 0, 1; by style_retrieval"
     )
-    assert not sweeps.on_real_data(base)
+    one = trial(block(), {"hhl.beta": 0.3, "hhl.n_t": 4}, base)
+    assert not sweeps.on_real_data(one), "drawn"
+
+
+def test_points_that_are_all_one_training_are_refused(base):
+    alike = [trial(block(), {"arcface.margin": margin, "hhl.n_t": 4}, base) for margin in (0.1, 0.3)]
+    with pytest.raises(ValueError, match="all 2 points of sweep.space are the same training: arcface.margin"):
+        sweeps.check_distinct(alike)
+    other = trial(block(), {"hhl.beta": 0.3, "hhl.n_t": 0}, base)
+    sweeps.check_distinct([*alike, other])
+    sweeps.check_distinct(alike[:1])
