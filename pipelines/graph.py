@@ -215,7 +215,8 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
         values["precision"] = settings["precision"]
     if settings["same_camera"] and name != "pretrain":
         values["same_camera"] = True
-    return Stage(name, name, values, inputs, VERSIONS["method"], about)
+    version = VERSIONS["method"] + bool(block.get("random_erasing"))  # 2: what it fills in is no longer the mean itself
+    return Stage(name, name, values, inputs, version, about)
 
 
 def _backbone(settings: dict) -> dict:

@@ -117,8 +117,12 @@ def _styles(cells: list[Cell], directions: list[str]) -> list[tuple]:
         return []
 
     def line(label: str, block: str, name: str, digits: int) -> tuple:
-        values = [[v for one in found[d] if (v := one.get(block, {}).get(name)) is not None] for d in directions]
-        return (label, *(_text(v, len(v), 1, digits) for v in values))
+        return (label, *(told([one.get(block, {}).get(name) for one in found[d]], digits) for d in directions))
+
+    def told(measured: list[float | None], digits: int) -> str:
+        values = [value for value in measured if value is not None]
+        once = values[:1] if len(set(values)) == 1 else values  # of one generator, judged again and again: no deviation
+        return _text(once, 0, 1, digits) + f" ({len(values)})" * (0 < len(values) < len(measured))
 
     lines: list[tuple] = [("styles (1: as real images, all of the way, or all kept):",)]
     lines += [line(label, "ratios", measure, 2) for measure, label in RATIOS.items()]
@@ -182,13 +186,11 @@ def write_csv(path: Path, own: dict, cells: list[Cell], run_ids: dict[str, str])
 
 
 def write_measures(path: Path, cells: list[Cell]) -> list[Path]:
-    """One line per measured generator: its target and seeds, and the ratios. No file where there is none."""
-    lines = []
+    """One line per measured generator: its data sets, variant and seeds, and the ratios. No file where there is none."""
+    lines, columns = [], ("source", "target", "data", "recipe", "variant", "seed", "data_seed", "gan_seed")
     for found in _measures(cells):
         ratios = {name: "" if (r := found["ratios"][name]) is None else f"{r:.6f}" for name in RATIOS}
-        lines.append(
-            {key: found["about"][key] for key in ("target", "data", "recipe", "seed", "data_seed", "gan_seed")} | ratios
-        )
+        lines.append({key: found["about"][key] for key in columns} | ratios)
     if not lines:
         return []
     results.write(path, tuple(lines[0]), lines)

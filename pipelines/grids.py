@@ -154,8 +154,9 @@ def scores(cells: list[Cell], metric: str, repeated: bool = False) -> dict[str, 
         work_dir, key = Path(cell.settings["work_dir"]).absolute(), (cell.row, cell.direction, cell.stage.hash)
         if cell.stage.finished(work_dir) and (repeated or key not in seen):
             seen.add(key)
-            value = stages.result(cell.stage, cell.settings)[role or "target"][metric]
-            found.setdefault(cell.direction, {}).setdefault(cell.row, {})[cell.seed] = value
+            judged = stages.result(cell.stage, cell.settings)[role or "target"]
+            if judged:  # a source may have no query and gallery
+                found.setdefault(cell.direction, {}).setdefault(cell.row, {})[cell.seed] = judged[metric]
     return found
 
 

@@ -9,16 +9,17 @@ NO_VARIANT = (
     "gan.bounds.",
     "gan.require_quality=",
 )  # a column of its own, or nothing that a result depends on
+CONTROL = ("baseline.labels=", "baseline.bn=")  # of a baseline by itself: what others are made from is without
 
 
 def of(settings: dict, recipe: dict, methods: list[str]) -> dict[str, str]:
-    """Per method: "default", or which of its options differ from the recipe's, gan's and pretrain's where it uses them."""
+    """Per method: "default", or which of its options, and of those that it is made from (gan, starts), differ from the recipe's."""
     result = {}
     for method in methods:
-        blocks = [method] + ["gan"] * _takes_generator(settings[method])
-        blocks += ["pretrain"] if settings[method]["start"] == "pretrain" else []
+        blocks = [method] + ["gan"] * _takes_generator(settings[method]) + _before(method, settings)
         changes = [change for block in blocks for change in _changes(block, settings[block], recipe[block])]
-        changes = [change for change in changes if not change.startswith(NO_VARIANT)]
+        aside = NO_VARIANT if method == "baseline" else (*NO_VARIANT, *CONTROL)
+        changes = [change for change in changes if not change.startswith(aside)]
         if settings["precision"] != recipe["precision"] and "optimiser" in settings[method]:
             changes.append(f"precision={settings['precision']}")
         if losses := identity.blocks(settings, method):
@@ -28,6 +29,17 @@ def of(settings: dict, recipe: dict, methods: list[str]) -> dict[str, str]:
             changes.append("same_camera=true")
         result[method] = " ".join(changes) or "default"
     return result
+
+
+def _before(method: str, settings: dict) -> list[str]:
+    """What the method starts from, and what that starts from; the baseline whose features' clusters it samples from, likewise."""
+    found, waiting = [], ["baseline"] * (settings[method].get("sampling") == "clustered") + [settings[method]["start"]]
+    while waiting:
+        name = waiting.pop(0)
+        if name in ("baseline", "pretrain") and settings[name] and name not in (method, *found):  # others are refused
+            found.append(name)
+            waiting.append(settings[name]["start"])
+    return found
 
 
 def _takes_generator(block: dict) -> bool:

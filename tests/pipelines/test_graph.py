@@ -191,6 +191,21 @@ def test_bf16_is_another_training_and_layout_compiler_and_cache_are_not():
     assert settings["variants"]["hhl"] == "hhl.beta=0.3 precision=bf16"
 
 
+@pytest.mark.parametrize(
+    ("given", "method", "variant"),
+    [
+        (["arn.start=baseline", "baseline.steps=8"], "arn", "arn.start=baseline baseline.steps=8"),
+        (["arn.start=baseline", "pretrain.steps=9"], "arn", "arn.start=baseline pretrain.steps=9"),
+        (["hhl.sampling=clustered", "baseline.steps=8"], "hhl", "hhl.sampling=clustered baseline.steps=8"),
+        (["hhl.sampling=clustered", "baseline.bn=target"], "hhl", "hhl.sampling=clustered"),
+        (["baseline.steps=8", "pretrain.steps=9"], "hhl", "pretrain.steps=9"),
+        (["recipe=paper", "baseline.epochs=5"], "arn", "baseline.epochs=5"),
+    ],
+)
+def test_what_a_method_is_made_from_is_in_its_variant(given, method, variant):
+    assert options.compose([*PAIR, *given])["variants"][method] == variant
+
+
 @pytest.mark.parametrize("option", ["precision=fp8", "data.cache=disk"])
 def test_an_unknown_precision_or_cache_is_refused(option):
     with pytest.raises(ValueError, match=option.replace("=", " is ") + "; expected one of"):
