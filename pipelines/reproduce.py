@@ -47,7 +47,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         about = {"kind": "grid", "name": own["grid"]["name"], "tags": tags, "ranked_lists": False}
         remarks = partial(stages.remarks, settings=settings)
         with Screen(work_dir, remarks) as screen, Tracking(settings, graph, screen, **about) as track:
-            left = _make(own, cells, settings, launch, track)
+            left, failed = _make(own, cells, settings, launch, track)
             with track.alone():
                 path = work_dir / f"{own['grid']['name']}-{track.key}.csv"
                 ids = track.run_ids()
@@ -58,24 +58,29 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
                 files.write_whole(text, io.BytesIO(f"{grid_views.table(own, cells)}\n".encode()))
                 pictures = figures.of_grid(cells, grid_views.bars(own, cells), work_dir, path.stem)
                 numbers, tables = grid_views.numbers(own, cells), [path, text, rows, *measured]
-                track.finish(numbers, pictures, tables, text.read_text(), whole=not left)
+                track.finish(numbers, pictures, tables, text.read_text(), whole=not left and not failed)
     print(text.read_text(), end="")
     print(f"{path}; pictures in {work_dir / 'figures'}")
     if left:
         names = "; ".join(f"{title}: {', '.join(cell.row for cell in group)}" for title, group in _groups(left).items())
         print(f"max_minutes={own['max_minutes']} left {len(left)} of {len(cells)}, the same command goes on: {names}")
     print(f"to browse: {track.store.how_to_browse()}")
+    if failed:
+        named = [f"{title}: {cell.row}: {error}" for cell, error in failed for title in _groups([cell])]
+        raise FloatingPointError(
+            f"{len(failed)} of {len(cells)} cells have diverged, the others stand above: {'; '.join(named)}"
+        )
 
 
-def _make(own: dict, cells: list, settings: dict, launch, track) -> list:
-    """Make the cells; those that max_minutes leaves.
+def _make(own: dict, cells: list, settings: dict, launch, track) -> tuple[list, list]:
+    """Make the cells; those that max_minutes leaves, and (cell, error) of those that have diverged.
 
     Without a limit all rows of a direction and seed go together, which share launches; with one each goes alone, so that it can
     end between any two. What they share is made once either way.
     """
     from pipelines import stages
 
-    began, longest, ended, left = time.monotonic(), 0.0, set(), []
+    began, longest, ended, left, failed = time.monotonic(), 0.0, set(), [], []
     work_dir, limit = Path(settings["work_dir"]).absolute(), own["max_minutes"]
     stages.forget(list({s.hash: s for cell in cells for s in cell.graph}.values()), settings, track.say)
     settings = settings | {"force": []}  # once is enough of what cells share
@@ -90,10 +95,30 @@ def _make(own: dict, cells: list, settings: dict, launch, track) -> list:
             left += group
             continue
         track.say(f"{title} ({number} of {len(groups)})")
-        stages.make(list(fresh.values()), settings, launch, track)
-        ended |= set(fresh)
+        failed += _make_together(group, ended, settings, launch, track)
         longest = longest if made else max(longest, time.monotonic() - start)
-    return left
+    return left, failed
+
+
+def _make_together(cells: list, ended: set[str], settings: dict, launch, track) -> list:
+    """Make them in one go; where a training diverges one by one, so that the others are made. (cell, error) of those that do.
+
+    ended: hashes of the stages that have been made or looked at; these are put to them.
+    """
+    from pipelines import stages
+
+    work_dir = Path(settings["work_dir"]).absolute()
+    fresh = {stage.hash: stage for cell in cells for stage in cell.graph if stage.hash not in ended}
+    try:
+        stages.make(list(fresh.values()), settings, launch, track)
+    except FloatingPointError as error:
+        track.leave(list(track.active), "FAILED")
+        if len(cells) == 1:
+            return [(cells[0], error)]
+        return [one for cell in cells for one in _make_together([cell], ended, settings, launch, track)]
+    finally:
+        ended |= {stage.hash for stage in fresh.values() if stage.finished(work_dir)}
+    return []
 
 
 def _groups(cells: list) -> dict[str, list]:

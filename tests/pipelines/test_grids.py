@@ -310,6 +310,7 @@ class Clock:
 
     def __init__(self, work_dir: Path):
         self.now, self.work_dir, self.launches = 0.0, work_dir, []
+        self.active, self.diverges, self.left = [], "", []
 
     def monotonic(self) -> float:
         return self.now
@@ -318,11 +319,17 @@ class Clock:
         missing = [stage for stage in wanted if not stage.finished(self.work_dir)]
         self.launches.append([stage.label for stage in missing])
         for stage in missing:
+            if stage.label == self.diverges:
+                self.active = [stage]
+                raise FloatingPointError("step 1: loss/source is nan")
             self.now += {"data": 60}.get(stage.name, 10)
             stage.folder(self.work_dir).mkdir(parents=True)
 
     def say(self, line: str) -> None:
         pass
+
+    def leave(self, stages: list[Stage], status: str) -> None:
+        self.left += [(stage.label, status) for stage in stages]
 
 
 @pytest.fixture
@@ -332,13 +339,17 @@ def timed(monkeypatch, tmp_path):
     own = options.composed("reproduce", rows) | {"given": []}
     cells, _ = grids.cells(own, lambda more: options.compose([*more, f"work_dir={tmp_path}"]), options.changed, 1)
 
-    def run(max_minutes: float | None) -> tuple[list, list]:
+    def run(max_minutes: float | None, diverges: str = "") -> tuple[list, list]:
         clock = Clock(tmp_path)
+        clock.diverges = diverges
         monkeypatch.setattr("pipelines.reproduce.time", clock)
         monkeypatch.setattr("pipelines.stages.make", clock.make)
-        left = reproduce._make(
+        left, failed = reproduce._make(
             own | {"max_minutes": max_minutes}, cells, {"work_dir": tmp_path, "force": []}, None, clock
         )
+        assert {label for label, status in clock.left if status == "FAILED"} == ({diverges} if diverges else set())
+        if diverges:
+            return clock.launches, [(cell.row, str(error)) for cell, error in failed]
         return clock.launches, [cell.row for cell in left]
 
     return run
@@ -351,6 +362,15 @@ def test_a_limit_ends_between_rows_and_the_same_command_goes_on(timed):
     assert timed(0.1) == ([[], ["pretrain", "baseline"]], ["bn_target"])
     assert timed(0.1) == ([[], [], ["baseline"]], [])
     assert timed(0.1) == ([[], [], []], [])
+
+
+def test_a_row_that_diverges_leaves_the_others(timed):
+    """bn_target is made from what source_only is, and comes to nothing with it."""
+    launches, failed = timed(None, diverges="baseline")
+    assert failed == [(row, "step 1: loss/source is nan") for row in ("source_only", "bn_target")]
+    assert launches[0][:3] == ["data market", "data duke", "chance"] and launches[1] == []
+    assert all("chance" not in made for made in launches[1:]), "made once"
+    assert timed(None)[0] == [["baseline", "baseline"]], "the same command goes on"
 
 
 def test_without_a_limit_rows_of_a_direction_and_seed_are_launched_together(timed):
