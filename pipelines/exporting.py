@@ -39,6 +39,9 @@ def refuse_others(to: Path, stage: Stage, quality: int) -> None:
     if to.exists() and not to.is_dir():
         raise ValueError(f"to={to} is a file; expected a folder, or none yet")
     if not to.is_dir():
+        above = next(folder for folder in to.parents if folder.exists())
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise ValueError(f"to={to} cannot be made: {above} is not to be written in; expected another folder")
         return
     known = to / "styles.json"
     if known.exists():

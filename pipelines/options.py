@@ -126,6 +126,10 @@ def check(settings: dict, recipe: dict) -> None:
             raise ValueError(f"{name} is empty; expected a path, or none of it on the command line")
         if name == "work_dir" and isinstance(value, str) and os.path.isfile(os.path.expanduser(value)):
             raise ValueError(f"work_dir is {value}, which is a file; expected a folder, there or not")
+        if name == "work_dir" and isinstance(value, str) and (sign := re.search(r"\?|%[0-9a-fA-F]{2}", value)):
+            raise ValueError(
+                f"work_dir is {value}; expected a folder without {sign[0]}, which MLflow takes for a URI's"
+            )
         if last in NULLABLE or name.startswith("gan.bounds."):
             if value is None:
                 continue

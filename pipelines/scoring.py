@@ -160,7 +160,9 @@ def _again(job: dict):
         return rank_features(features[0], *who[0], features[1], *who[1], **rules)
     distances = k_reciprocal_rerank(*features, **rules.pop("rerank"))
     persons = stores[1].persons
-    most = min(distances.shape[1], NEAREST + int(np.bincount(persons[persons > 0]).max()))  # some of them do not count
+    most = min(
+        distances.shape[1], NEAREST + int(np.unique(persons[persons > 0], return_counts=True)[1].max())
+    )  # some of them do not count
     nearest = torch.cat([part.topk(most, largest=False).indices.cpu() for part in distances.split(512)])
     save_array(Path(job["part"]) / "nearest.npy", nearest.numpy().astype(np.int32))
     return rank_metrics(distances, *who[0], *who[1], **rules)

@@ -17,6 +17,7 @@ from reid_da.images import ImageStore
 from reid_da.records import Dataset, Record, is_person
 
 SHEET = (128, 64)  # pixels of a crop on a sheet of files
+PLAIN = {"parse_math": False}  # a camera's name may have a $
 RIGHT, WRONG, QUERY = "#2a9d3a", "#d1372c", "#333333"
 
 
@@ -120,9 +121,8 @@ def ranked_lists(method: Path, data: Path, queries: int = 8, best: int = 10) -> 
     query, gallery = ImageStore(data / "query"), ImageStore(data / "gallery")
     same_camera = json.loads((method / "stage.json").read_text())["settings"].get("same_camera", False)
     chosen = np.linspace(0, len(query) - 1, queries).astype(int)
-    most = int(
-        np.bincount(gallery.persons[gallery.persons > 0], minlength=1).max()
-    )  # of one person: they may not count
+    counts = np.unique(gallery.persons[gallery.persons > 0], return_counts=True)[1]
+    most = int(counts.max(initial=0))  # of one person: they may not count
     nearest = _nearest(method, chosen, min(len(gallery), best + most))
     sheet = Sheet(queries, 1 + best, query.images.shape[1:3])
     for r, row in enumerate(chosen):
@@ -194,12 +194,12 @@ class Sheet:
         """Small words on the lower edge of an image."""
         x, y = self.LEFT + column * self.WIDE, self.TOP + (row + 1) * self.high - self.GAP
         paper = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.8}
-        self.axes.text(x + 0.02, y - 0.03, text, ha="left", va="bottom", fontsize=5, bbox=paper)
+        self.axes.text(x + 0.02, y - 0.03, text, ha="left", va="bottom", fontsize=5, bbox=paper, **PLAIN)
 
     def title(self, column: int, text: str) -> None:
         x = self.LEFT + column * self.WIDE + (self.WIDE - self.GAP) / 2
-        self.axes.text(x, self.TOP - 0.05, text, ha="center", va="bottom", fontsize=7)
+        self.axes.text(x, self.TOP - 0.05, text, ha="center", va="bottom", fontsize=7, **PLAIN)
 
     def label(self, row: int, text: str) -> None:
         y = self.TOP + row * self.high + (self.high - self.GAP) / 2
-        self.axes.text(self.LEFT - 0.05, y, text, ha="right", va="center", rotation=90, fontsize=7)
+        self.axes.text(self.LEFT - 0.05, y, text, ha="right", va="center", rotation=90, fontsize=7, **PLAIN)

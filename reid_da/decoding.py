@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from reid_da.images import ImageStore
 from reid_da.records import Record
@@ -32,8 +32,22 @@ NAMED = 3  # files that an error names, of many
 def decode(path: str | BinaryIO, height: int, width: int, resample: str) -> tuple[np.ndarray, tuple[int, int]]:
     """One image file, or its contents, as (height, width, 3) uint8 RGB, and its original (width, height). Raises one of DAMAGED."""
     with Image.open(path) as image:
-        size = image.size
-        return np.asarray(image.convert("RGB").resize((width, height), FILTERS[resample])), size
+        picture = as_rgb(image)
+        return np.asarray(picture.resize((width, height), FILTERS[resample])), picture.size
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An opened image as RGB, 8 bits each: the upper 8 of 16 bits; turned as its EXIF orientation says.
+
+    Raises ValueError for 32 bits a channel, of which nothing tells what is white, and whatever of DAMAGED Pillow raises.
+    """
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # Pillow's own conversion makes all above 255 white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"32 bits a channel (mode {image.mode}), expected 8 or 16")
+    return image.convert("RGB")
 
 
 def allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from reid_da.decoding import DAMAGED, digest, reason
+from reid_da.decoding import DAMAGED, as_rgb, digest, reason
 from reid_da.records import SPLITS, Dataset
 
 CHUNK = 256  # files that are in memory together
@@ -87,7 +87,6 @@ def _look(path: str) -> tuple[tuple[int, int], str, str]:
     try:
         content = Path(path).read_bytes()
         with Image.open(BytesIO(content)) as image:
-            image.load()
-            return image.size, digest(content), ""
+            return as_rgb(image).size, digest(content), ""
     except DAMAGED as error:
         return (0, 0), "", reason(error)

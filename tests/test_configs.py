@@ -67,6 +67,10 @@ def test_paths_are_absolute_and_a_user_s_home_is_known(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="work_dir is file, which is a file; expected a folder"):
         options.compose([*PAIR, "work_dir=file"])
+    for sign in ("?", "%20"):
+        with pytest.raises(ValueError, match="expected a folder without .*, which MLflow takes for a URI's"):
+            options.compose([*PAIR, f"work_dir='a {sign} b'"])
+    assert options.compose([*PAIR, "work_dir='50 % #1'"])["work_dir"] == str(tmp_path / "50 % #1")
     with pytest.raises(ValueError, match="work_dir is None; expected a value such as"):
         options.compose([*PAIR, "work_dir=null"])
 

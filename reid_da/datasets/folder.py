@@ -60,10 +60,12 @@ def _of_camera_folders(root: str) -> Dataset:
             "expected a folder for each camera\nput them into one, or give one of them another number"
         )
     files, unmatched = files_below(root)
-    records, found = [], set()
+    records, found, hidden = [], set(), []
     for path in files:
-        name = os.path.relpath(path, root).split(os.sep)[0]
-        if name in cameras and path.lower().endswith(CROPS):
+        name, *below = os.path.relpath(path, root).split(os.sep)
+        if path.lower().endswith(CROPS) and any(part.startswith((".", "@eaDir")) for part in (name, *below)):
+            hidden.append(path)
+        elif name in cameras and path.lower().endswith(CROPS):
             records.append(Record(path, UNLABELLED, cameras[name]))
             found.add(name)
         else:
@@ -76,7 +78,8 @@ def _of_camera_folders(root: str) -> Dataset:
             f"expected crops ({', '.join(CROPS)}) there, in sub-folders or not\n"
             "put some there, or take the folder away"
         )
-    return Dataset("folder", tuple(records), (), (), unmatched=tuple(sorted(unmatched)))
+    told = [f"{len(hidden)} hidden images, as systems keep them, are left out, {hidden[0]} first"] if hidden else []
+    return Dataset("folder", tuple(records), (), (), unmatched=tuple(sorted(unmatched)), remarks=tuple(told))
 
 
 def _some(names: list[str]) -> str:

@@ -4,9 +4,9 @@
     entrance/0001.jpg,entrance,12,query
     /nvr/7/a.jpg,car park,,train        a path is absolute or below the manifest's folder; of this one no one knows whom
 
-A camera is a number from 0 on (03 is 3) or any text; where one camera is a text, all are, and are numbered 1, 2, ... in the
-order of their sorted texts (`Dataset.camera_names` keeps them). So are persons; where all are numbers, -1 is junk and 0 a
-distractor, as in Market-1501. A crop without a split is for training. Further columns are left alone, and told in
+A camera is a number from 0 on (03 and 3.0 are 3) or any text; where one camera is a text, all but 0 are, and are numbered 1, 2, ...
+in the order of their sorted texts (`Dataset.camera_names` keeps them). So are persons, of whom -1 is junk and 0 a distractor, as
+in Market-1501, beside texts too. A crop without a split is for training. Further columns are left alone, and told in
 `Dataset.remarks`.
 """
 
@@ -22,7 +22,7 @@ from reid_da.datasets.listed import name_once, refuse_missing
 from reid_da.records import DISTRACTOR, JUNK, SPLITS, UNLABELLED, Dataset, Record
 
 NEEDED, KNOWN = ("path", "camera"), ("path", "camera", "person", "split")
-INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)  # what an int64 holds; longer ones are texts
+INTEGER = re.compile(r"(-?\d{1,18})(?:\.0)?", re.ASCII)  # what an int64 holds, longer ones are texts; pandas writes 3.0
 
 
 class Row(NamedTuple):
@@ -131,11 +131,13 @@ def _beside(places: dict[str, str]) -> list[str]:
 
 
 def _numbers(texts: Iterable[str]) -> dict[str, int]:
-    """The numbers that texts stand for: themselves where all are integers, else 1, 2, ... in sorted order."""
-    distinct = sorted(set(texts))
-    if _all_integers(distinct):
-        return {text: int(text) for text in distinct}
-    return {text: number for number, text in enumerate(distinct, start=1)}
+    """The numbers that texts stand for: themselves where all are integers, else 1, 2, ... in sorted order, but for 0 and below."""
+    values = {text: int(found[1]) if (found := INTEGER.fullmatch(text)) else text for text in set(texts)}
+    if _all_integers(values):
+        return values
+    names = sorted({str(value) for value in values.values() if isinstance(value, str) or value > 0})
+    numbers = {name: number for number, name in enumerate(names, start=1)}
+    return {text: numbers.get(str(value), value) for text, value in values.items()}
 
 
 def _all_integers(texts: Iterable[str]) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
+from PIL import Image
 from started import FEW_PERSONS, TWO_STEPS
 
 from pipelines import evaluate, graph, models, options
@@ -80,6 +81,21 @@ def test_another_data_set_by_the_rules_that_are_given(trained, evaluated, tmp_pa
     times = {folder: folder.stat().st_mtime for folder in folders.values()}
     code, told, _ = evaluated(f"model={trained}", "target=msmt17")
     assert code == 0 and "re-ranked" not in told and {f: f.stat().st_mtime for f in times} == times, "computed again"
+
+
+def test_persons_of_many_digits_and_cameras_of_any_name(trained, evaluated, tmp_path):
+    """As an archive's numbers are: nothing is counted up to the largest of them."""
+    lines, draw = ["path,camera,person,split"], np.random.default_rng(0)
+    for person in (20240131000007, 20240131000012):
+        for camera, split in (("$gate_$", "query"), ("hall", "gallery")):
+            name = f"{person}_{split}.png"
+            Image.fromarray(draw.integers(0, 256, (64, 32, 3), dtype=np.uint8)).save(tmp_path / name)
+            lines.append(f"{name},{camera},{person},{split}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    given = [f"model={trained}", "target=folder", f"target.root={tmp_path}", "rerank=true", "k1=1", "k2=1"]
+    code, told, errors = evaluated(*given)
+    assert code == 0 and "2 of 2 queries are valid" in told, errors
+    assert len(list((tmp_path / "out" / "figures").glob("ranked_lists*.png"))) == 2
 
 
 def _distances(features: list[np.ndarray]) -> np.ndarray:

@@ -196,3 +196,23 @@ def test_a_store_holds_plain_data(tmp_path):
         "sizes",
         "skipped",
     }
+
+
+def test_sixteen_bits_are_read_by_their_upper_eight_and_more_are_refused(tmp_path):
+    values = np.arange(64 * 32, dtype=np.uint16).reshape(64, 32) * 30
+    Image.fromarray(values).save(tmp_path / "ir.png")
+    pixels, size = decoding.decode(str(tmp_path / "ir.png"), 64, 32, "bilinear")
+    assert size == (32, 64) and (pixels == (values >> 8).astype(np.uint8)[..., None]).all()
+    Image.fromarray(values.astype(np.float32)).save(tmp_path / "ir.tif")
+    with pytest.raises(ValueError, match=r"32 bits a channel \(mode F\), expected 8 or 16"):
+        decoding.decode(str(tmp_path / "ir.tif"), 64, 32, "bilinear")
+
+
+def test_a_picture_is_turned_as_its_camera_was(tmp_path):
+    lying = np.zeros((32, 64, 3), dtype=np.uint8)
+    lying[:, :32] = 255  # orientation 6: the left side is the top
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(lying).save(tmp_path / "a.png", exif=exif)
+    pixels, size = decoding.decode(str(tmp_path / "a.png"), 64, 32, "bilinear")
+    assert size == (32, 64) and (pixels[:32] == 255).all() and (pixels[32:] == 0).all()

@@ -115,3 +115,12 @@ def test_two_folders_of_one_number_are_refused(tmp_path):
     lay_out(tmp_path, "camera_3/a.jpg", "camera_03/b.jpg", "camera_4/c.jpg")
     with pytest.raises(ValueError, match="camera_03 and camera_3 are both camera 3\\n.*\\nput them into one"):
         folder(tmp_path)
+
+
+def test_hidden_images_are_left_out_and_told(tmp_path):
+    """Thumbnails of storage boxes and desktops, and the halves that macOS writes beside a file."""
+    hidden = ["camera_1/.thumbnails/a.png", "camera_1/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "camera_2/._b.jpg"]
+    dataset = folder(lay_out(tmp_path, "camera_1/a.jpg", "camera_2/b.jpg", *hidden))
+    assert [record.camera for record in dataset.train] == [1, 2] and dataset.unmatched == ()
+    (line,) = dataset.remarks
+    assert line.startswith("3 hidden images") and line.endswith(f"are left out, {tmp_path / hidden[0]} first")

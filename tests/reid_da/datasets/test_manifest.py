@@ -52,10 +52,19 @@ def test_persons_and_splits_as_the_market_has_them(tmp_path):
 
 
 def test_texts_are_numbered_in_sorted_order(tmp_path):
-    lines = ["a.jpg,entrance,Zoë", "b.jpg,car park,anna", "c.jpg,7,", "d.jpg,entrance,0"]
+    lines = ["a.jpg,entrance,Zoë", "b.jpg,car park,anna", "c.jpg,7,", "d.jpg,entrance,12"]
     dataset = folder(write(tmp_path, "path,camera,person", *lines))
     assert shown(dataset.train) == [("a.jpg", 2, 3), ("b.jpg", 3, 2), ("c.jpg", UNLABELLED, 1), ("d.jpg", 1, 3)]
     assert dataset.camera_names == {1: "7", 2: "car park", 3: "entrance"}
+
+
+def test_junk_and_distractors_are_so_beside_names_and_a_number_is_one_however_it_is_written(tmp_path):
+    lines = ["path,camera,person,split", "a.jpg,gate,anna,query", "b.jpg,03,-1.0,query", "c.jpg,3,0,gallery"]
+    dataset = folder(write(tmp_path, *lines, "d.jpg,3.0,anna,gallery"))
+    assert dataset.num_junk == 1 and shown(dataset.query) == [("a.jpg", 1, 2)]
+    assert shown(dataset.gallery) == [("c.jpg", 0, 1), ("d.jpg", 1, 1)]
+    dataset = folder(write(tmp_path, "path,camera,person", "a.jpg,1.0,007", "b.jpg,1,7.0", "c.jpg,2,p"))
+    assert shown(dataset.train) == [("a.jpg", 1, 1), ("b.jpg", 1, 1), ("c.jpg", 2, 2)] and dataset.camera_names == {}
 
 
 def test_numbers_too_long_for_64_bits_are_texts(tmp_path):
