@@ -113,6 +113,17 @@ def test_a_killed_command_s_shards_are_kept(root, tmp_path, monkeypatch):
     assert contents(stage.folder(work_dir)) == contents(make(root, tmp_path / "undisturbed"))
 
 
+def test_leaving_out_all_images_of_a_camera_is_refused(root, tmp_path):
+    """Else the run goes on with a camera less than it was planned with."""
+    spoil(root, *range(1, COUNT, 2))
+    with pytest.raises(ValueError, match="folder: all training images of camera 2 are unreadable"):
+        make(root, tmp_path / "work", "data.skip_unreadable=true")
+    spoil(root, *range(0, COUNT, 2))
+    with pytest.raises(ValueError, match="folder: all 40 images of train are unreadable"):
+        make(root, tmp_path / "work", "data.skip_unreadable=true")
+    assert not [path for path in (tmp_path / "work" / "cache" / "data").iterdir() if path.suffix != ".lock"]
+
+
 @pytest.mark.slow
 def test_tasks_of_ray_make_the_same_store_and_tell_the_first_error_once(root, tmp_path, monkeypatch):
     """In one Ray, which takes long to start: the store, an unreadable file, a full disk."""
