@@ -36,6 +36,12 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             )
             with tqdm(total=dataset.num_images, desc="reading", unit="image", leave=False) as bar:
                 found = survey(dataset, lambda done, _, bar=bar: bar.update(done - bar.n))
+            if found.unreadable and skip["skip_unreadable"]:
+                left = data_report.without(dataset, {path for path, _ in found.unreadable})
+                wrong += data_report.emptied(dataset, left)
+                dataset = left
+                print(f"{len(found.unreadable)} images cannot be read, {found.unreadable[0][0]} first; without them:")
+                print("\n".join(data_report.counts(dataset, settings["same_camera"])), flush=True)
             told = data_report.of_files(found) + _notes(settings, role, dataset)
             if role == "target":
                 told += data_report.as_target(name, bool(dataset.query), dataset.counts()["train"].cameras)

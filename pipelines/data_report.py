@@ -3,6 +3,7 @@
 Called by pipelines/check.py, and for its counts by the data stage: before every run.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from reid_da import inspection
@@ -96,6 +97,30 @@ def pointless(dataset: Dataset, name: str, role: str, same_camera: bool = False)
             "leave both empty, or count matches by the query's own camera too with same_camera=true"
         )
     return lines
+
+
+def without(dataset: Dataset, paths: set[str]) -> Dataset:
+    """The data set without these images, which are left out since they cannot be read."""
+    left = {split: tuple(one for one in getattr(dataset, split) if one.path not in paths) for split in SPLITS}
+    return replace(dataset, **left)
+
+
+def emptied(dataset: Dataset, left: Dataset) -> list[str]:
+    """Splits and training cameras of which `left` (see `without`) has nothing, where a run counts on them: a line that says so."""
+    wrong = [
+        f"all {len(images)} images of {split}"
+        for split in SPLITS
+        if (images := getattr(dataset, split)) and not getattr(left, split)
+    ]
+    if left.train:
+        lost = {record.camera for record in dataset.train} - {record.camera for record in left.train}
+        wrong += [f"all training images of camera {camera}" for camera in sorted(lost)]
+    if not wrong:
+        return []
+    return [
+        f"{dataset.name}: {', '.join(wrong)} are unreadable, so that leaving them out leaves nothing there; expected some that can "
+        "be read: mend them, or take these folders or lines out of the data set"
+    ]
 
 
 def unreadable(found: Survey, name: str, skip: bool, listed: Path) -> list[str]:

@@ -128,25 +128,11 @@ def _sealed_all(part: Path, dataset: Dataset) -> dict:
         found.sizes.update(map(tuple, store.sizes.tolist()))
         summary["splits"][split] = dict(zip(("images", "persons", "cameras"), dataset.counts()[split], strict=True))
         summary["splits"][split]["skipped"] = store.skipped
-    _refuse_emptied(part, dataset)
+    left_out = {path for counts in summary["splits"].values() for path in counts["skipped"]}
+    if wrong := data_report.emptied(dataset, data_report.without(dataset, left_out)):
+        raise ValueError("\n".join(wrong))
     found.twins = twins(_digests(part, dataset))
     return summary | {"files": data_report.of_files(found)}
-
-
-def _refuse_emptied(part: Path, dataset: Dataset) -> None:
-    """ValueError where unreadable images, left out, leave nothing of a split or a training camera that the plan counts on."""
-    stores, wrong = {split: ImageStore(part / split) for split in SPLITS}, []
-    for split, store in stores.items():
-        if (count := len(getattr(dataset, split))) and not len(store):
-            wrong.append(f"all {count} images of {split}")
-    seen = set(stores["train"].cameras.tolist())
-    lost = sorted({record.camera for record in dataset.train} - seen) if seen else []
-    wrong += [f"all training images of camera {camera}" for camera in lost]
-    if wrong:
-        raise ValueError(
-            f"{dataset.name}: {', '.join(wrong)} are unreadable, so that leaving them out leaves nothing there; expected some that "
-            "can be read: mend them, or take these folders or lines out of the data set"
-        )
 
 
 def _digests(part: Path, dataset: Dataset) -> Iterator[tuple[str, str, str]]:

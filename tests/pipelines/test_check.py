@@ -1,5 +1,6 @@
 """The check of a data set as a command: what it prints, its sheet, and what it refuses with exit code 2."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -59,6 +60,22 @@ def test_all_that_must_be_mended_is_told_at_once_with_what_helps(copy, tmp_path)
     assert f"0 of {queries} queries are valid; {queries} of {queries} no match in the gallery" in done.stderr
     assert "1 images cannot be read" in done.stderr and "data.skip_unreadable=true" in done.stderr
     assert "somebody.jpg first" in done.stderr and "data.skip_unmatched=true" in done.stderr
+
+
+@pytest.mark.slow
+def test_counts_are_told_without_what_is_left_out(copy, tmp_path):
+    gallery, skip = sorted((copy / FOLDERS["gallery"]).glob("*.jpg")), "data.skip_unreadable=true"
+    for path in gallery[-3:]:
+        path.write_bytes(path.read_bytes()[:300])
+    done = check("target=market", f"target.root={copy}", skip, work_dir=tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.split(f"3 images cannot be read, {gallery[-3]} first; without them:")
+    counts = [int(re.search(r"gallery +([\d,]+)", text)[1].replace(",", "")) for text in (first, second)]
+    assert counts[0] - counts[1] == 3
+    for path in gallery:
+        path.write_bytes(b"no picture")
+    done = check("target=market", f"target.root={copy}", skip, work_dir=tmp_path / "out")
+    assert done.returncode == 2 and "images of gallery are unreadable, so that leaving them out" in done.stderr
 
 
 @pytest.mark.slow
