@@ -27,19 +27,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     )  # slow to import (torch): Ctrl-C is heeded before
     from pipelines.progress import Screen
 
-    block, given = own["sweep"] | {"known_methods": options.method_names()}, own["given"]
-    space.check(block)
-    for argument in given:
-        if argument.partition("=")[0] in block["space"]:
-            raise ValueError(f"{argument}: the sweep sets it; take it out of sweep.space, or off the command line")
-    base = compose([f"methods=[{space.method_of(block)}]"])
-    block["space"] = space.typed(block["space"], base)
-    space.check(block)  # once more: 1 and 1.0 are one value
-    if base["force"] and block["search"] == "tpe":
-        raise ValueError(
-            f"force={base['force']}: which points sweep.search=tpe tries is found on the way, so that nobody knows what to make "
-            "again; expected another search, or another work_dir"
-        )
+    block, base = _asked(own, compose)
     with cluster.connect(base) as launch:
         data = None if sweeps.changes_data(block) else graph.data_stages(base)
         points = space.points(block)
@@ -51,7 +39,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         print("\n".join(lines), flush=True)
         at_once, words = _room(block, launch)
         count = len(points) if points else block["num_trials"]
-        left = count - sum(one.trained_whole() for one in trials) if points else count
+        left = count - sum(one.trained_whole() for one in trials) if points and not base["force"] else count
         needs = budget.check_disk(trials[0], left, at_once) / 2**20
         made = f", {left} of them to be made" * (left < count)
         print(
@@ -71,7 +59,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             folder = work_dir / "sweeps" / track.key
             views = Views(
                 block,
-                given,
+                own["given"],
                 base,
                 folder,
                 track,
@@ -84,6 +72,26 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             _search(block, base, launch, folder, points, at_once, views)
             print(views.finish(), flush=True)
     print(f"to browse: {track.store.how_to_browse()}")
+
+
+def _asked(own: dict, compose: Callable[[list[str]], dict]) -> tuple[dict, dict]:
+    """The sweep's block with its space typed, and the settings of the command line; what no sweep can be made of is refused."""
+    from pipelines import space
+
+    block = own["sweep"] | {"known_methods": options.method_names()}
+    space.check(block)
+    for argument in own["given"]:
+        if argument.partition("=")[0] in block["space"]:
+            raise ValueError(f"{argument}: the sweep sets it; take it out of sweep.space, or off the command line")
+    base = compose([f"methods=[{space.method_of(block)}]"])
+    block["space"] = space.typed(block["space"], base)
+    space.check(block)  # once more: 1 and 1.0 are one value
+    if base["force"] and block["search"] == "tpe":
+        raise ValueError(
+            f"force={base['force']}: which points sweep.search=tpe tries is found on the way, so that nobody knows what to make "
+            "again; expected another search, or another work_dir"
+        )
+    return block, base
 
 
 def _room(block: dict, launch) -> tuple[int, str]:
