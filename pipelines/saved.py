@@ -28,6 +28,12 @@ DAMAGED = (
 )  # what torch raises for a broken file
 
 
+def with_model(model: str, settings: dict) -> tuple[Given, dict]:
+    """The model (see `find`), and the settings with images of its size."""
+    found = find(model, Path(settings["work_dir"]).absolute(), settings["tracking"]["uri"])
+    return found, settings | {"images": {side: int(found.about[side]) for side in ("height", "width")}}
+
+
 def find(model: str, work_dir: Path, uri: str | None) -> Given:
     """The model's folder as a finished stage, once it has been loaded; `about` has its images' height and width, and more.
 

@@ -32,10 +32,8 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
 
     searching.check(own)
     paths = searching.queries(own["query"])
-    settings = compose(command.source_of_target(own["given"]))
+    model, settings = saved.with_model(own["model"], compose(command.source_of_target(own["given"])))
     work_dir = Path(settings["work_dir"]).absolute()
-    model = saved.find(own["model"], work_dir, settings["tracking"]["uri"])
-    settings["images"] = {side: int(model.about[side]) for side in ("height", "width")}
     with cluster.connect(settings) as launch:
         data = data_stage.data_stage(settings, "target", graph.VERSIONS["data"], judging=True)
         plan = searching.plan(model, data, own)
