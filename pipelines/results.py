@@ -73,7 +73,7 @@ def row(about: dict, result: dict, settings: str, run_ids: dict[str, str]) -> di
     """A method stage's line of results.csv: column -> value. settings: its hash."""
     scores = result["target"]  # None: not judged, and the columns stay empty
     figures = {metric: f"{scores[metric]:.6f}" if scores else "" for metric in METRICS}
-    values = {**about, **figures, "seconds": f"{result['seconds']:.1f}", "settings": settings}
+    values = {**about, **figures, "seconds": f"{result['seconds']:.3f}", "settings": settings}
     values["mlflow_run_id"] = run_ids.get(settings, "")
     return {column: values[column] for column in COLUMNS}
 

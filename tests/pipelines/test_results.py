@@ -34,7 +34,7 @@ def test_one_row_per_finished_method_in_the_documented_columns(tmp_path):
     assert rows[0] | {"mlflow_run_id": ""} == {
         "source": "market", "target": "duke", "data": "disk", "recipe": "paper", "method": "baseline", "variant": "default",
         "seed": "0", "data_seed": "", "gan_seed": "", "rank1": "0.500000", "rank5": "0.600000", "rank10": "0.700000",
-        "rank20": "0.800000", "mAP": "0.400000", "mAP_trapezoid": "0.375000", "seconds": "12.3", "settings": "a1",
+        "rank20": "0.800000", "mAP": "0.400000", "mAP_trapezoid": "0.375000", "seconds": "12.340", "settings": "a1",
         "mlflow_run_id": "",
     }  # fmt: skip
 
