@@ -38,6 +38,10 @@ def data_stage(settings: dict, role: str, version: int, *, judging: bool = False
     """
     block, data = settings[role], settings["data"]
     values = {"reader": block["reader"], "images": settings["images"]} | {"skip_unreadable": data["skip_unreadable"]}
+    if block["name"] != block.get(
+        "layout", block["name"]
+    ):  # a network of one's own: its rows and runs are its own, too
+        values["name"] = block["name"]
     root = data_root(settings, role)
     if root is None:
         world = {

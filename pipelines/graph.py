@@ -14,6 +14,7 @@
 A stage is made from its inputs and settings alone, which its hash takes in.
 """
 
+import json
 from pathlib import Path
 
 from pipelines import data_limits, identity, ready_styles, refusals, training
@@ -66,7 +67,7 @@ def data_stages(settings: dict) -> dict[str, Stage]:
     """The stages of source and target. On disk every image's size and time are asked for."""
     ready_styles.look_again()
     data = {role: data_stage(settings, role, VERSIONS["data"]) for role in ("source", "target")}
-    if data["source"].hash == data["target"].hash:
+    if len({json.dumps(stage.settings | {"name": ""}, sort_keys=True) for stage in data.values()}) == 1:
         raise ValueError(
             f"source and target are the same data ({settings['source']['name']}); choose two data sets, or give one "
             "of them a root of its own with target.root=/path"

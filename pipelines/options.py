@@ -2,13 +2,12 @@
 
 import copy
 import difflib
-import os
 import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from pipelines import identity, variants
+from pipelines import identity, path_options, variants
 from pipelines.build import wrong_type
 from pipelines.idle_options import at_rest
 
@@ -24,16 +23,6 @@ NULLABLE = {
     "start": "pretrain",
     "fcn_width": 512,
 }
-PATHS = (
-    "root",
-    "work_dir",
-    "weights",
-    "to",
-    "manifest",
-    "stage_dir",
-    "model",
-    "query",
-)  # options that name a file or folder
 SHORT = {"beta": "hhl.beta", "n_t": "hhl.n_t"}
 
 
@@ -41,16 +30,6 @@ def compose(arguments: list[str]) -> dict:
     """The settings that a command line of `arguments` gives, as plain values."""
     arguments = [long_name(argument) for argument in arguments]
     return plain(composed("config", [*all_blocks(), *arguments]))
-
-
-def quoted(argument: str) -> str:
-    """A path or URI in quotes, as Hydra reads any text: its grammar has signs such as ~ and =, and 2024 would be a number."""
-    option, equals, value = argument.partition("=")
-    given = r"""'.*'|".*"|null|\$\{.*\}"""
-    if option.rpartition(".")[2] not in (*PATHS, "uri") or re.fullmatch(given, value):
-        return argument
-    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
-    return f"{option}{equals}'{escaped}'"
 
 
 def composed(name: str, overrides: list[str]):
@@ -111,7 +90,7 @@ def plain(settings: dict) -> dict:
         settings["methods"] = [settings["methods"]]
     recipe = _recipe_settings(settings)
     check(settings, recipe)
-    settings = at_rest(_with_floats(_with_paths(settings), recipe), recipe)
+    settings = at_rest(_with_floats(path_options.absolute(settings), recipe), recipe)
     settings["variants"] = variants.of(settings, recipe, method_names())
     return settings
 
@@ -122,14 +101,7 @@ def check(settings: dict, recipe: dict) -> None:
         raise ValueError(f"unknown option '{unknown[0]}'{nearest(unknown[0])}; --help lists all options")
     for name, value, usual in _leaves(settings, recipe, ""):
         last = name.rpartition(".")[2]
-        if last in PATHS and value == "":
-            raise ValueError(f"{name} is empty; expected a path, or none of it on the command line")
-        if name == "work_dir" and isinstance(value, str) and os.path.isfile(os.path.expanduser(value)):
-            raise ValueError(f"work_dir is {value}, which is a file; expected a folder, there or not")
-        if name == "work_dir" and isinstance(value, str) and (sign := re.search(r"\?|%[0-9a-fA-F]{2}", value)):
-            raise ValueError(
-                f"work_dir is {value}; expected a folder without {sign[0]}, which MLflow takes for a URI's"
-            )
+        path_options.check(name, value)
         if last in NULLABLE or name.startswith("gan.bounds."):
             if value is None:
                 continue
@@ -138,6 +110,8 @@ def check(settings: dict, recipe: dict) -> None:
             continue
         if problem := wrong_type(value, usual):
             raise ValueError(f"{name} is {value!r}; expected {problem}")
+    for role in ("source", "target"):
+        _check_name(role, settings[role])
     identity.chosen(settings)
     methods = method_names()
     for key, known in (
@@ -157,19 +131,12 @@ def check(settings: dict, recipe: dict) -> None:
                 )
 
 
-def _with_paths(block: dict) -> dict:
-    """~ as the home folder, and every path from this folder on as an absolute one: Ray's processes have folders of their own."""
-    found = {key: _with_paths(value) if isinstance(value, dict) else value for key, value in block.items()}
-    for key in {*PATHS} & {*found}:
-        if found[key] and (key, found[key]) != ("weights", "imagenet"):
-            path = os.path.expanduser(found[key])
-            found[key] = path if key == "manifest" else os.path.abspath(path)
-    manifest = found["reader"].get("manifest") if "reader" in found else None
-    if manifest and not os.path.isfile(os.path.join(found["root"] or "", manifest)) and os.path.isfile(manifest):
-        found["reader"]["manifest"] = os.path.abspath(manifest)  # of this folder, not of the data set's
-    if str(found.get("uri")).startswith("sqlite:///"):
-        found["uri"] = "sqlite:///" + os.path.abspath(os.path.expanduser(found["uri"].removeprefix("sqlite:///")))
-    return found
+def _check_name(role: str, block: dict) -> None:
+    name, others = block["name"], {path.stem for path in (CONF / "dataset").glob("*.yaml")} - {_layout(block)}
+    if name in others:
+        raise ValueError(f"{role}.name is {name}, another data set's; expected a name of its own for {_layout(block)}")
+    if not re.fullmatch(r"[A-Za-z0-9]\w*", name, re.ASCII):
+        raise ValueError(f"{role}.name is {name!r}; expected letters, digits and _, such as {role}.name=north_hall")
 
 
 def _with_floats(value, usual):
@@ -191,7 +158,12 @@ def _leaves(block: dict, recipe: dict, prefix: str) -> Iterator[tuple]:
 
 def _recipe_settings(settings: dict) -> dict:
     """What the same recipe and data sets give with no other option."""
-    return _recipe(settings["recipe"], settings["source"]["name"], settings["target"]["name"])
+    return _recipe(settings["recipe"], _layout(settings["source"]), _layout(settings["target"]))
+
+
+def _layout(block: dict) -> str:
+    """Which of conf/dataset/ a data set's block is, whatever it is called."""
+    return block.get("layout", block["name"])
 
 
 @cache
@@ -214,7 +186,7 @@ def all_blocks() -> list[str]:
 def long_name(argument: str) -> str:
     """beta=0.3 -> hhl.beta=0.3, and the like."""
     name, equals, value = argument.partition("=")
-    return quoted(f"{SHORT[name]}={value}" if equals and name in SHORT else argument)
+    return path_options.quoted(f"{SHORT[name]}={value}" if equals and name in SHORT else argument)
 
 
 def did_you_mean(word: str, known) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from gan.networks import Discriminator, Generator
 from gan.stargan import StarGAN
-from pipelines import build, graph, options, refusals, training
+from pipelines import build, graph, options, path_options, refusals, training
 from reid_da import sampling
 from reid_da.learner import Learner
 
@@ -49,7 +49,7 @@ def test_paths_are_absolute_and_a_user_s_home_is_known(tmp_path, monkeypatch):
     given = {"target.root": "~/own crops", "data.stage_dir": "scratch", "backbone.weights": "../w.pth", "gan.root": "s"}
     settings = options.compose(
         ["source=market", "target=folder", "recipe=paper", "gan=folder", "target.reader.manifest=list.csv"]
-        + [options.quoted(f"{option}={path}") for option, path in given.items()]
+        + [path_options.quoted(f"{option}={path}") for option, path in given.items()]
     )
     assert settings["work_dir"] == str(tmp_path / "outputs") and settings["gan"]["root"] == str(tmp_path / "s")
     assert settings["target"]["root"] == "/home/a/own crops" and settings["data"]["stage_dir"] == f"{tmp_path}/scratch"

@@ -38,6 +38,7 @@ PLAIN = {
         "identity",
         "variants",
         "late_options",
+        "path_options",
         "idle_options",
         "data_limits",
         "refusals",

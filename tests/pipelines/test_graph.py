@@ -125,6 +125,15 @@ def test_one_camera_leaves_plain_copies_under_their_own_name_and_no_generator(tm
 
 
 @pytest.mark.slow
+def test_a_network_of_a_name_of_its_own_is_told_by_it_and_trained_for_itself(tmp_path):
+    pair = one_camera(tmp_path / "crops")
+    plain, named = (graph.plan(options.compose([*pair, *more]))[-1] for more in ([], ["target.name=mall"]))
+    assert (plain.about["target"], named.about["target"]) == ("folder", "mall") and plain.hash != named.hash
+    assert named.inputs["target"].label == "data mall" and plain.about["variant"] == named.about["variant"]
+    assert plain.inputs["source"].hash == named.inputs["source"].hash
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "told"),
     [
