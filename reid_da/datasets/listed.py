@@ -4,18 +4,21 @@ Called by `msmt17`, `folder` and `manifest`.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 
-def files_below(folder: str) -> tuple[list[str], list[str]]:
+def files_below(folder: str, first: Sequence[str] = ()) -> tuple[list[str], list[str]]:
     """Paths of all files below a folder, at any depth, and of what is no file; both sorted.
 
     Links are followed, to files and to folders. A folder is entered once, however many links lead to it, so that a link
     back to a folder above ends there: such a link, and one that leads nowhere, is no file.
+
+    Args:
+        first: folders in it, or links, that are entered before others: what lies there is theirs, if it can be reached twice.
     """
     files, strange, links, entered = [], [], [], set()
-    waiting = [folder]
+    waiting = [folder, *reversed(first)]
     while waiting or links:
         folder = waiting.pop() if waiting else links.pop(0)  # what a folder really holds comes before what is linked to
         if (real := os.path.realpath(folder)) in entered:
@@ -23,6 +26,8 @@ def files_below(folder: str) -> tuple[list[str], list[str]]:
             continue
         entered.add(real)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.path in first:
+                continue
             if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
                 (links if entry.is_symlink() else waiting).append(entry.path)
             else:

@@ -60,11 +60,27 @@ def test_links_out_of_the_folder_are_followed_and_a_loop_ends(tmp_path):
     assert dataset.unmatched == (str(root / "camera_1" / "gone.jpg"), str(root / "camera_1" / "up"))
 
 
-def test_no_picture_is_two_cameras(tmp_path):
-    lay_out(tmp_path, "camera_1/a.jpg")
-    (tmp_path / "camera_2").symlink_to(tmp_path / "camera_1")
-    with pytest.raises(ValueError, match="no crop in camera_2"):
+@pytest.mark.parametrize("names", [("camera_1", "camera_2"), ("camera_2", "camera_1")])
+def test_no_picture_is_two_cameras(names, tmp_path):
+    there, link = names
+    lay_out(tmp_path, f"{there}/a.jpg")
+    (tmp_path / link).symlink_to(tmp_path / there)
+    with pytest.raises(
+        ValueError, match=f"{link} leads to .*{there}, whose crops are another camera's already\nexpected"
+    ):
         folder(tmp_path)
+
+
+def test_cameras_may_be_links_to_folders_beside_them(tmp_path):
+    lay_out(tmp_path, "all/hall/a.jpg", "all/gate/b.jpg")
+    (tmp_path / "camera_1").symlink_to(tmp_path / "all" / "hall")
+    (tmp_path / "camera_2").symlink_to(tmp_path / "all" / "gate")
+    dataset = folder(tmp_path)
+    assert [(one.path, one.camera) for one in dataset.train] == [
+        (str(tmp_path / "camera_1" / "a.jpg"), 1),
+        (str(tmp_path / "camera_2" / "b.jpg"), 2),
+    ]
+    assert dataset.unmatched == (str(tmp_path / "all" / "gate"), str(tmp_path / "all" / "hall"))
 
 
 def test_a_root_that_cannot_be_written_is_enough(tmp_path):
