@@ -121,10 +121,16 @@ def _drawn(values, draws: random.Random):
     if isinstance(values, list):
         return draws.choice(values)
     low, high = values["from"], values["to"]
-    if values.get("log"):
-        value = low * (high / low) ** draws.random()
-        return round(value) if _integer(values) else value
-    return draws.randint(low, high) if _integer(values) else draws.uniform(low, high)
+    whole = _integer(values)
+    if not values.get("log"):
+        return draws.randint(low, high) if whole else draws.uniform(low, high)
+    if not whole:
+        return low * (high / low) ** draws.random()
+    least, most = (
+        low - 0.5,
+        high + 0.5,
+    )  # a whole number stands for what is rounded to it: the ends for as much as others
+    return min(max(round(least * (most / least) ** draws.random()), low), high)
 
 
 def _integer(values: dict) -> bool:

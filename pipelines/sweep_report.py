@@ -49,6 +49,8 @@ def text(own: dict, base: dict, rows: list[dict], best: dict, errors: list[tuple
         note = f"stopped at step {row['stopped']:.0f}" if "stopped" in row else ""
         lines.append(line("", row["point"], row, metric, note))
     lines += [f"failed: {_point(point)}: {error}" for point, error in errors]
+    if own["search"] == "tpe" and (again := own["num_trials"] - len(rows) - len(errors)):
+        lines.append(f"{again} of the {own['num_trials']} trials were of points tried before, as tpe may propose them")
     lines.append(
         f"time: shared stages {spent['shared']:.0f} s; trials {spent['trials']:.0f} s, {at_once} at a time, "
         f"of which training and evaluation {spent['training']:.0f} s: {spent['beyond']:.0f} s a trial beyond it; "

@@ -1,6 +1,8 @@
 """A sweep's space as plain values: what is read and refused, and its points. Nothing is trained."""
 
 import json
+import math
+import random
 
 import pytest
 from sweeping import RANGE, block, trial
@@ -162,6 +164,13 @@ def test_random_points_are_within_their_ranges_and_distinct():
     middle = (0.05 * 2) ** 0.5  # of a range on a logarithmic scale
     assert 70 < sum(value < middle for value in of["hhl.beta"]) < 130
     assert 70 < sum(value < 8 for value in of["hhl.persons"]) < 130
+
+
+def test_whole_numbers_on_a_logarithmic_scale_come_as_often_as_what_is_rounded_to_them():
+    draws = random.Random(0)
+    drawn = [space._drawn({"from": 1, "to": 3, "log": True}, draws) for _ in range(20000)]
+    for value, (low, high) in {1: (0.5, 1.5), 2: (1.5, 2.5), 3: (2.5, 3.5)}.items():
+        assert drawn.count(value) / 20000 == pytest.approx(math.log(high / low) / math.log(7), abs=0.02)
 
 
 def test_random_points_are_drawn_from_the_sweep_s_own_seed():

@@ -3,7 +3,7 @@
 import pytest
 from sweeping import block, finish, trial
 
-from pipelines import cache, sweeps
+from pipelines import cache, options, sweep_report, sweeps
 
 
 def test_the_rank_correlation():
@@ -25,6 +25,17 @@ def test_the_best_is_of_those_that_came_to_their_end():
     rows = [{"mAP": 0.3, "rank1": 0.1}, {"mAP": 0.9, "stopped": 4.0}, {"mAP": 0.4}, {"rank1": 1.0}]
     assert sweeps.best(rows, "mAP") is rows[2] and sweeps.best(rows, "rank1") is rows[3]
     assert sweeps.best(rows[1:2], "mAP") is None and sweeps.best([], "mAP") is None
+
+
+@pytest.mark.parametrize(("search", "tried", "told"), [("tpe", 5, True), ("tpe", 3, False), ("random", 5, False)])
+def test_points_that_tpe_proposed_again_are_counted(search, tried, told):
+    own = block(search=search, num_trials=tried, space={"hhl.n_t": [0, 4, 8]})
+    rows = [{"point": {"hhl.n_t": n_t}, "mAP": 0.1 * n_t} for n_t in (8, 4)]
+    errors = [({"hhl.n_t": 0}, "RuntimeError: no room")]
+    spent = dict.fromkeys(("shared", "trials", "training", "beyond", "views"), 0.0)
+    base = options.compose(["source=market", "target=duke"])
+    text = sweep_report.text(own, base, rows, rows[0], errors, spent, 1)
+    assert ("2 of the 5 trials were of points tried before" in text) == told == ("tried before" in text)
 
 
 def test_a_summary_has_means_and_deviations_over_the_seeds(small, tmp_path):
