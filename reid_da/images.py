@@ -85,16 +85,18 @@ class StyledStore:
 
     Args:
         store: the real images. styles: (N, K, H, W, 3) uint8, styled[i, k] = image i as camera k would see it.
-        first_label: number of source identities.
+        first_label: number of source identities. size: width and height of the copies in pixels, by which they are cropped
+            (augment.random_area_crop); None: those of the image that they are of.
     """
 
-    def __init__(self, store: ImageStore, styles: np.ndarray, first_label: int):
+    def __init__(self, store: ImageStore, styles: np.ndarray, first_label: int, size: tuple[int, int] | None = None):
         if styles.shape[0] != len(store) or styles.shape[2:] != store.images.shape[1:]:
             raise ValueError(
                 f"styles {styles.shape} do not belong to images {store.images.shape}; expected (N, K, H, W, 3) for (N, H, W, 3): "
                 "make the styles again from these images"
             )
         self.store, self.images, self.styles, self.first_label = store, store.images, styles, first_label
+        self.size = size
 
     def take(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """As ImageStore.take, for len(rows) * (1 + K) variants; a copy's camera is its style's."""
@@ -102,9 +104,12 @@ class StyledStore:
         images = torch.cat([_rows(self.images, rows)[:, None], _rows(self.styles, rows)], dim=1)
         styles = np.broadcast_to(np.arange(variants - 1), (count, variants - 1))
         cameras = np.concatenate([self.store.camera_labels[rows][:, None], styles], axis=1)
+        sizes = np.repeat(self.store.sizes[rows], variants, axis=0)
+        if self.size:
+            sizes.reshape(count, variants, 2)[:, 1:] = self.size
         return {
             "images": images.flatten(0, 1),
-            "sizes": torch.from_numpy(np.repeat(self.store.sizes[rows], variants, axis=0)),
+            "sizes": torch.from_numpy(sizes),
             "labels": torch.from_numpy(np.repeat(self.first_label + rows, variants)),
             "cameras": torch.from_numpy(cameras.reshape(-1)),
         }
@@ -122,13 +127,13 @@ def on_device(store, device: str):
 def _moved(pictures: np.ndarray, device: str) -> torch.Tensor:
     """On the device; what one picture stands for many times in is moved once."""
     repeated = pictures.ndim == 5 and pictures.strides[1] == 0
-    once = np.array(pictures[:, :1] if repeated else pictures)
+    once = pictures[:, :1] if repeated else pictures
     if device != "cpu" and once.nbytes > (free := torch.cuda.mem_get_info(device)[0]):
         raise ValueError(
             f"data.cache=device: {once.nbytes / 2**30:.1f} GB of pictures, and the device has {free / 2**30:.1f} GB free; "
             "expected room for them: give data.cache=mapped"
         )
-    return torch.from_numpy(once).to(device).expand(pictures.shape)
+    return torch.from_numpy(np.array(once)).to(device).expand(pictures.shape)
 
 
 def _rows(pictures: np.ndarray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:

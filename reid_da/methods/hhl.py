@@ -76,7 +76,7 @@ class HHL(Baseline):
         sizes = {"persons": persons, "images_per_person": images_per_person}
         self.inputs(n_t=n_t, beta=beta, styles=styles, losses=losses, sampling=sampling, margin=margin, **sizes)
         self.weights |= {"loss/triplet": beta}
-        self.losses, self.sampling, self.soft_margin = losses, sampling, soft_margin
+        self.styles, self.losses, self.sampling, self.soft_margin = styles, losses, sampling, soft_margin
         self.n_t = 0 if losses == "L_T" else n_t
         self.margin, self.persons, self.images_per_person = margin, persons, images_per_person
         self.triplet = nn.Linear(self.embedding[0].out_features, triplet_features)
@@ -157,11 +157,13 @@ class HHL(Baseline):
             pk = PK(source.labels, self.persons, self.images_per_person, seed=seed, name="triplet")
             streams["triplet"] = (source, pk)
         if self.n_t:
+            # a generator's pictures are of one size, whatever the image's was
+            size = styles.shape[3:1:-1] if styles is not None and self.styles == "generator" else None
             if styles is None:
                 copies = 0 if self.losses == "L_D" else target.num_cameras
                 shape = (len(target), copies, *target.images.shape[1:])
                 styles = np.broadcast_to(target.images[:, None], shape)
-            styled = StyledStore(target, styles, first_label=source.num_persons)
+            styled = StyledStore(target, styles, first_label=source.num_persons, size=size)
             if self.sampling == "random":
                 chosen = Shuffled(len(target), self.n_t, seed=seed, name="target")
             else:

@@ -23,6 +23,14 @@ def test_styled_store_puts_each_image_before_its_own_copies(world):
     assert all(taken[name].dtype == torch.int64 for name in ("labels", "cameras", "sizes"))
 
 
+def test_copies_made_at_a_size_of_their_own_are_cropped_by_it(world):
+    store = StyledStore(world.target, world.styles, first_label=100, size=(16, 32))
+    sizes = store.take(np.array([5, 0]))["sizes"].reshape(2, 9, 2)
+    assert sizes[:, 0].tolist() == world.target.sizes[[5, 0]].tolist()
+    assert (sizes[:, 1:] == torch.tensor([16, 32])).all()
+    assert (store.take(np.array([5]))["sizes"][0] == torch.tensor(world.target.sizes[5])).all(), "the store's stay"
+
+
 def test_styles_of_other_images_are_refused(world):
     for styles in (world.styles[:-1], world.styles[:, :, :16], world.styles[:, 0]):
         with pytest.raises(ValueError, match="do not belong to images .*expected .*N, K, H, W, 3"):

@@ -183,6 +183,13 @@ def test_inputs_and_streams(world):
     assert list(tiny.build("hhl_no_target", world).streams(world.source, 0)) == ["source", "triplet"]
 
 
+def test_a_generator_s_copies_are_cropped_by_their_own_shape_and_others_by_their_image_s(world):
+    for styles, size in (("generator", (16, 32)), ("jitter", None), ("redrawn", None)):
+        method = tiny.build("hhl", world, styles=styles)
+        assert method.streams(world.source, 0, world.target, world.styles)["target"][0].size == size
+    assert tiny.build("hhl", world).streams(world.source, 0, world.target)["target"][0].size is None, "plain copies"
+
+
 def test_streams_of_one_seed_are_not_the_same_rows(world):
     """With equal batches from one store: the names seed them apart."""
     streams = tiny.build("hhl", world).streams(world.source, 0, target=world.target, styles=world.styles)
