@@ -8,8 +8,8 @@ c, Q                centres of g, and the leading directions of the spread about
 
 First all is trained (pre-training), then two stages by turns. Stage 1 reshapes the decision boundary: Enc and Dec stay as they
 are, c and Q are taken anew, and R and W learn from three batches in turn: regular identities, under-represented ones, and
-regular images' deviations put onto under-represented centres, c_u + Q Q^T (g - c). Stage 2 makes features compact: W stays,
-the rest learns.
+regular images' deviations put onto under-represented centres, c_u + Q Q^T (g - c). Stage 2 makes features compact: W and Dec
+stay, Enc and R learn.
 
 Known from notes on the paper; the coefficients (1, 0.25), 150 directions and 20 images are from memory of it.
 """
@@ -170,8 +170,10 @@ class FTL(nn.Module):
                 g, labels = self._transferred(g, labels, batch["draw"])
             yield self._identity_terms(g, labels, weight, kind)
             return
+        compact = kind == "compact"
+        self.decoder.requires_grad_(not compact).train(not compact)
         g = self.rich(images)
-        weight = weight.detach() if kind == "compact" else weight
+        weight = weight.detach() if compact else weight
         rec = {"loss/rec": reconstruction(self.decoder(g), signed(images))} if self.weights["loss/rec"] else {}
         yield self._identity_terms(g, labels, weight, kind) | rec
 
