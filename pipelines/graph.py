@@ -216,8 +216,18 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
         values["precision"] = settings["precision"]
     if settings["same_camera"] and name != "pretrain":
         values["same_camera"] = True
-    version = VERSIONS["method"] + bool(block.get("random_erasing"))  # 2: what it fills in is no longer the mean itself
-    return Stage(name, name, values, inputs, version, about)
+    return Stage(name, name, values, inputs, _version(name, block, inputs), about)
+
+
+def _version(name: str, block: dict, inputs: dict[str, Stage]) -> int:
+    """Of a method's code: raised for those trainings alone that have come to be others."""
+    erased = bool(block.get("random_erasing"))  # what it fills in is no longer the mean itself
+    styles = inputs.get(
+        "styles"
+    )  # a generator's or folder's are cropped by their own shape; drawn images have the same
+    cropped = styles is not None and "draw" not in inputs["target"].settings
+    cropped = cropped and styles.settings["styles"] in ("generator", "folder")
+    return VERSIONS["method"] + erased + cropped + (name == "ftl")  # its decoder stays in stage 2
 
 
 def _backbone(settings: dict) -> dict:

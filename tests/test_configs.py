@@ -61,7 +61,7 @@ def test_paths_are_absolute_and_a_user_s_home_is_known(tmp_path, monkeypatch):
     assert uri == f"sqlite:///{tmp_path}/runs.db"
     for path in ("~/datasets", "2024", "True", "a\\b", "a\\'b\\", "a=b,[c]{d}", "it's"):
         found = options.compose([*PAIR, f"data.root={path}"])["data"]["root"]
-        assert found == str(tmp_path / path) if path[0] != "~" else "/home/a/datasets"
+        assert found == ("/home/a/datasets" if path == "~/datasets" else str(tmp_path / path))
     for uri in ("postgresql://u:p@h/db?sslmode=require", "http://h:5000", f"sqlite:///{tmp_path}/a=b.db"):
         assert options.compose([*PAIR, f"tracking.uri={uri}"])["tracking"]["uri"] == uri
     (tmp_path / "file").touch()
@@ -194,7 +194,15 @@ def test_the_paper_recipe_is_the_published_one():
     assert (hhl["beta"], hhl["n_t"], hhl["batch"], hhl["persons"], hhl["images_per_person"]) == (0.5, 16, 128, 8, 8)
     assert hhl["freeze_embedding"] and hhl["optimiser"]["lr"] == {"base": 0.01, "new": 0.1} and hhl["epochs"] == 60
     assert (gan["steps"], gan["batch"], gan["training"]["n_critic"], gan["training"]["lr"]) == (220_000, 16, 5, 1e-4)
-    assert settings["arn"]["optimiser"]["lr"] == {"shared": 1e-7, "encoders": 1e-3, "classifier": 2e-3}
+    arn = settings["arn"]
+    assert arn["optimiser"]["lr"] == {"shared": 1e-7, "encoders": 1e-3, "classifier": 2e-3}
+    assert (arn["margin"], arn["weight_ctrs"], arn["weight_rec"], arn["weight_diff"]) == (64, 0.01, 2, 1500)
+    made = {}
+    for name in ("hhl", "arn"):
+        block = settings[name]["optimiser"]
+        made[name] = build.build(block, {key: [torch.nn.Parameter(torch.zeros(1))] for key in block["lr"]}).defaults
+    assert [made[name]["nesterov"] for name in ("hhl", "arn")] == [True, False]
+    assert all((one["momentum"], one["weight_decay"]) == (0.9, 5e-4) for one in made.values())
 
 
 def gan(*arguments: str) -> dict:

@@ -2,7 +2,7 @@
 
     L = L_S                     cross-entropy on source identities
 
-Also the stage `pretrain` of the quick recipe, and the network that HHL goes on from.
+Also the stage `pretrain` of the quick recipe, and the network that HHL adds a branch to.
 """
 
 from collections.abc import Callable, Iterator
@@ -78,6 +78,8 @@ class Baseline(nn.Module):
         nn.init.zeros_(self.embedding[0].bias)
         self.classifier, self.added = new_losses(identity_loss, added, embedding, num_persons, label_smoothing)
         self.weights = {"loss/added": self.added.weight} if self.added else {}
+        if self.added and (each := self.added.images_per_person) and batch % each:
+            raise ValueError(f"batch is {batch} and images_per_person {each}; expected a batch of whole persons")
 
     @staticmethod
     def inputs(label_smoothing: float = 0.0, dropout: float = 0.5, **options) -> tuple[str, ...]:
