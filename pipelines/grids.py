@@ -93,7 +93,7 @@ def check(own: dict) -> None:
     for key in ("seeds", "vary", "directions", "rows"):
         if not isinstance(own[key], list):
             raise ValueError(f"{key} is {own[key]}; expected a list such as {key}=[{own[key]}]")
-    if not own["seeds"] or not all(isinstance(seed, int) and seed >= 0 for seed in own["seeds"]):
+    if not own["seeds"] or not all(type(seed) is int and seed >= 0 for seed in own["seeds"]):
         raise ValueError(f"seeds is {own['seeds']}; expected whole numbers such as seeds=[0,1,2]")
     if repeated := [seed for seed in own["seeds"] if own["seeds"].count(seed) > 1]:
         raise ValueError(f"seeds is {own['seeds']}; expected every seed once, found {repeated[0]} more often")
@@ -105,7 +105,7 @@ def check(own: dict) -> None:
         if argument.partition("=")[0] in own["vary"]:
             raise ValueError(f"{argument}: seeds={own['seeds']} sets it, since vary={own['vary']}; give one of them")
     limit = own["max_minutes"]
-    if limit is not None and not (isinstance(limit, int | float) and limit > 0):
+    if limit is not None and not (type(limit) in (int, float) and limit > 0):
         raise ValueError(f"max_minutes is {own['max_minutes']}; expected a positive number, or null for no limit")
 
 

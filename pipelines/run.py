@@ -30,7 +30,8 @@ def story(settings: dict) -> None:
         remarks = partial(stages.remarks, settings=settings)
         tags = logged.names(settings) | data_limits.not_judged(data["target"])
         with Screen(work_dir, remarks) as screen, Tracking(settings, plan, screen, tags=tags) as track:
-            found = stages.run(settings, launch, track, bound)
+            stages.make(list({one.hash: one for one in (*plan, *bound)}.values()), settings, launch, track)
+            found = stages.of_methods(plan, settings)
             with track.alone():
                 path = results.write_csv(work_dir, track.run_ids())
                 pictures = figures.of_pipeline(found, settings, plan, track.key, track.say)

@@ -44,17 +44,21 @@ class Silent(Quiet):
         pass
 
 
-def run(settings: dict, launch, track=None, besides: tuple[Stage, ...] = ()) -> dict[str, dict]:
+def run(settings: dict, launch, track=None) -> dict[str, dict]:
     """Make every stage of the plan that is missing; stage name -> result.json of each trained method.
 
     Args:
         settings: plain values as conf/ composes them. launch: launch(worker, jobs, pool=False, cores=False) calls worker(job) for
             each job, in turn in one group of launch.num_workers, or spread over a pool or all cores; launch.together: a launch has
-            its price, so that one should do for several stages. track: begin, end and say (see Quiet). besides: stages to
-            make in the same go, inputs first.
+            its price, so that one should do for several stages. track: begin, end and say (see Quiet).
     """
     plan = graph.plan(settings, launch.num_workers)
-    make(list({stage.hash: stage for stage in (*plan, *besides)}.values()), settings, launch, track)
+    make(plan, settings, launch, track)
+    return of_methods(plan, settings)
+
+
+def of_methods(plan: list[Stage], settings: dict) -> dict[str, dict]:
+    """Stage name -> result.json of each finished method of the plan."""
     return {stage.name: result(stage, settings) for stage in plan if stage.name in settings["methods"]}
 
 
@@ -191,39 +195,27 @@ def _make(stages: list[Stage], settings: dict, launch, early: dict[str, dict]) -
     ]
     gate = {"gate": {"bounds": settings["gan"]["bounds"], "required": settings["gan"]["require_quality"]}}
     jobs = [job | gate if job["name"] == "measures" else job for job in jobs]
-    if kind == "group":
-        try:
+    try:
+        if kind == "group":
             launch(work, jobs)
-        except USER_ERRORS:
-            for stage in stages:
-                _forget_empty(stage, work_dir)
-            raise
-    elif kind == "measures":
-        try:
+        elif kind == "measures":
             launch(measuring.measure, jobs, pool=True)
-        except USER_ERRORS:
-            for stage in stages:
-                _forget_empty(stage, work_dir)
-            raise
-    elif kind == "styles":
-        for stage, one in zip(stages, jobs, strict=True):
-            try:
+        elif kind == "styles":
+            for one in jobs:
                 launch(styling.style_shard, styling.style_shards(one), pool=True)
-            except (ValueError, OSError):
-                _forget_empty(stage, work_dir)
-                raise
-            styling.finish_styles(one)
-    else:
-        for stage, one in zip(stages, jobs, strict=True):
-            try:
+                styling.finish_styles(one)
+        else:
+            for one in jobs:
                 make_data(one, partial(launch, cores=True))
-            except (ValueError, OSError):  # nothing in it is worth keeping
-                cache.forget(stage, work_dir)
-                raise
+    except USER_ERRORS:
+        for stage in stages:
+            if not stage.finished(work_dir):
+                _forget_empty(stage, work_dir)
+        raise
 
 
 def _forget_empty(stage: Stage, work_dir: Path) -> None:
-    """Remove a part that has come to no checkpoint and no shard: nothing to go on from."""
+    """Remove a part that has come to no checkpoint and no shard of styles: nothing to go on from."""
     part = stage.part(work_dir)
-    if not (part / checkpoint.NAME).exists() and not shards.recorded(part):
+    if not checkpoint.there(part) and (stage.name == "data" or not shards.recorded(part)):
         cache.forget_part(stage, work_dir)

@@ -46,6 +46,11 @@ def load(folder: str | Path) -> dict | None:
     return None
 
 
+def there(folder: str | Path) -> bool:
+    """Whether the folder holds a state, damaged or not: a killed process may have left the one before alone."""
+    return any((Path(folder) / name).exists() for name in (NAME, PREVIOUS))
+
+
 def remove(folder: str | Path) -> None:
     """Delete the states: the training is finished and its model is saved."""
     for name in (NAME, PREVIOUS, NAME + ".tmp"):

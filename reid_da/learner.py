@@ -58,8 +58,8 @@ class Learner:
     """One method in training.
 
     Args:
-        method: `parts(batch)` yields {name: scalar term} in groups that share no graph; `method.weights` gives each term's factor
-            in the total.
+        method: `parts(batch)` yields {name: scalar term} in groups that share no graph, none of them empty, each name once;
+            `method.weights` gives each term's factor in the total.
         optimiser: optimiser(groups) -> torch optimiser over method.parameter_groups().
         schedule: schedule(progress in [0, 1)) -> factor on every learning rate.
         steps: length of the training, which makes step into progress.
@@ -115,8 +115,9 @@ class Learner:
         while True:
             # ended before the backward pass: autocast keeps the weights that it has cast, with their graph, till its end
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                if not (terms := next(parts, None)):
+                if (terms := next(parts, None)) is None:
                     break
+            assert terms, "a method's part without a term"
             loss = sum(self.method.weights.get(name, 1.0) * term for name, term in terms.items())
             values = torch.stack([*terms.values(), loss]).detach().to("cpu", non_blocking=True)
             told.append(([*terms], values))

@@ -29,6 +29,10 @@ def protocol(
 ) -> Protocol:
     """Whom each query matches; see ranking.rank_metrics for the rules, the arguments and the errors. shape: (Q, G)."""
     queries = _pairs("query", query_persons, query_cameras)
+    if distractors := int((queries[:, 0] == 0).sum()):
+        raise ValueError(
+            f"found {distractors} queries of person 0, expected none: 0 stands for distractors of the gallery"
+        )
     gallery = _pairs("gallery", gallery_persons, gallery_cameras)
     if shape != (len(queries), len(gallery)):
         raise ValueError(

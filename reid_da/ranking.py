@@ -64,7 +64,7 @@ def rank_metrics(
     """CMC, both mAPs and mINP of a distance matrix, by the Market-1501 single-query protocol.
 
     For each query, gallery items of the same person AND the same camera are taken out, and items of person -1 (junk)
-    for all queries. Person 0 (distractors) needs no rule: no query has it, so it is a wrong answer to all. Queries
+    for all queries. Person 0 (distractors) is no query's, so it is a wrong answer to all. Queries
     without a true match left are skipped and counted.
     Ties count against the ranking: among items at one distance the true matches come last, that is, the k-th nearest
     true match has rank k + number of wrong items at its distance or nearer. So a model that gives one feature to all
@@ -76,7 +76,8 @@ def rank_metrics(
     single_shot: number of draws of a gallery with one image of each person (single-gallery-shot, Li et al., CVPR 2014, of
     CUHK03); all figures are means over them. 0: all images, by which Market-1501, DukeMTMC-reID and MSMT17 are compared.
     Each query's draws are a pure function of (seed, query); of its own person a true match is drawn, of distractors one.
-    Raises ValueError for shapes or types that do not fit, a distance that is not finite, or no valid query at all.
+    Raises ValueError for shapes or types that do not fit, a query of person 0, a distance that is not finite, or no valid
+    query at all.
     """
     distances = as_tensor(distances)
     distances = at_least_float32(distances) if distances.is_floating_point() else distances.double()

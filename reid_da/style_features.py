@@ -10,14 +10,10 @@ and, of a method instead of a generator, whether it finds the original of a styl
 (retrieval_measure). NaN stands where a camera has no images. Called by pipelines/judging.py and retrieving.py.
 """
 
-from operator import attrgetter, methodcaller
-
 import numpy as np
 
 from reid_da.ranking import evaluate
 from reid_da.style_measures import check, divide, mean_by_camera
-
-MEAN_AP, RANK1 = attrgetter("mAP"), methodcaller("rank", 1)  # of RankMetrics
 
 
 def original_measure(real, styled, cameras, *, candidates: int = 20) -> tuple[np.ndarray, float]:
@@ -140,20 +136,21 @@ def truth_measure(real, styled, true, cameras) -> tuple[np.ndarray, dict[str, fl
 
 
 def identity_measure(
-    real, styled, persons, cameras, gallery, gallery_persons, gallery_cameras, score=MEAN_AP
-) -> tuple[np.ndarray, float, float]:
-    """What styling a query leaves of its mAP among real gallery images; styled or not, its camera is the one that took it.
+    real, styled, persons, cameras, gallery, gallery_persons, gallery_cameras
+) -> dict[str, tuple[np.ndarray, float, float]]:
+    """What styling a query leaves of its mAP and rank-1 among real gallery images; its camera stays the one that took it.
 
         kept_ik = mAP(queries of camera i, styled for k) / mAP(queries of camera i)
         ratio = mean over queries n and k != camera of n of AP(n styled for k) / mean over queries n of AP(n)
-    Queries without a true match in another camera do not count (reid_da.ranking). With another score likewise.
+    and likewise of rank-1. Queries without a true match in another camera do not count (reid_da.ranking).
 
     Args:
         real: (Q, D) features of the real queries. styled: (Q, K, D), of the queries styled for camera k.
         persons, cameras: (Q,) ints, cameras 0..K-1. gallery: (G, D) features; gallery_persons, gallery_cameras: (G,) ints,
-        cameras numbered alike, any other number for those that are none of the K. score: of RankMetrics, a mean over queries.
+        cameras numbered alike, any other number for those that are none of the K.
     Returns:
-        kept (K, K), the mAP of the real queries in 0..1, and the ratio; at least 0, above 1 where styling helps.
+        "mAP" and "rank1" -> kept (K, K), the score of the real queries in 0..1, and the ratio; at least 0, above 1 where styling
+        helps.
     Raises:
         ValueError: shapes that do not fit, a camera out of range, or no query with a true match.
     """
@@ -162,19 +159,24 @@ def identity_measure(
     )
     real, styled = np.asarray(real), np.asarray(styled)
     count = check(cameras, real=real, styled=styled, persons=persons)
-    sides = (gallery, gallery_persons, gallery_cameras)
-    whole = score(evaluate(real, persons, cameras, *sides))
+
+    def scores(features, *own) -> list[float]:
+        found = evaluate(features, *own, gallery, gallery_persons, gallery_cameras)
+        return [found.mAP, found.rank(1)]
+
+    whole = np.array(scores(real, persons, cameras))
     matched = [((gallery_persons == p) & (gallery_cameras != c)).any() for p, c in zip(persons, cameras, strict=True)]
-    before, after, queries = np.full(count, np.nan), np.full((count, count), np.nan), np.zeros(count)
+    before, after, queries = np.full((count, 1, 2), np.nan), np.full((count, count, 2), np.nan), np.zeros(count)
     for i in range(count):
         rows = np.flatnonzero(matched & (cameras == i))
         if len(rows):
             own, queries[i] = (persons[rows], cameras[rows]), len(rows)
-            before[i] = score(evaluate(real[rows], *own, *sides))
-            after[i] = [score(evaluate(styled[rows, k], *own, *sides)) for k in range(count)]
-    others = np.where(np.eye(count, dtype=bool), 0, after).sum(axis=1) / max(count - 1, 1)
-    ratio = divide(np.nansum(queries * others) / queries.sum(), whole) if count > 1 else np.nan
-    return divide(after, before[:, None]), whole, float(ratio)
+            before[i] = scores(real[rows], *own)
+            after[i] = [scores(styled[rows, k], *own) for k in range(count)]
+    others = np.where(np.eye(count, dtype=bool)[:, :, None], 0, after).sum(axis=1) / max(count - 1, 1)
+    ratio = divide(np.nansum(queries[:, None] * others, axis=0) / queries.sum(), whole if count > 1 else np.nan * whole)
+    kept = divide(after, before)
+    return {name: (kept[..., n], float(whole[n]), float(ratio[n])) for n, name in enumerate(("mAP", "rank1"))}
 
 
 def retrieval_measure(real, styled, cameras) -> tuple[float, float]:

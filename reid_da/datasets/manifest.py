@@ -132,7 +132,7 @@ def _beside(places: dict[str, str]) -> list[str]:
 
 def _numbers(texts: Iterable[str]) -> dict[str, int]:
     """The numbers that texts stand for: themselves where all are integers, else 1, 2, ... in sorted order, but for 0 and below."""
-    values = {text: int(found[1]) if (found := INTEGER.fullmatch(text)) else text for text in set(texts)}
+    values = {text: int(found[1]) if (found := INTEGER.fullmatch(text)) else text for text in dict.fromkeys(texts)}
     if _all_integers(values):
         return values
     names = sorted({str(value) for value in values.values() if isinstance(value, str) or value > 0})

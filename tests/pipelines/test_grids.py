@@ -76,6 +76,8 @@ def fails(refused):
         ("rows=[hhhl]", "unknown 'hhhl'; grid=controls has chance"),
         ("grid=contrls", "unknown grid 'contrls'"),
         ("max_minutes=0", "max_minutes is 0; expected a positive number"),
+        ("seeds=[true]", "seeds is [True]; expected whole numbers"),
+        ("max_minutes=true", "max_minutes is True; expected a positive number"),
         ("max_minutes=soon", "max_minutes is soon; expected a positive number"),
         ("vary=[[seed]]", "expected some of seed"),
         ("source=market", "give directions=[market-duke]"),

@@ -88,7 +88,10 @@ def test_what_it_leaves(measured):
 
 def test_a_finished_one_is_passed_over(measured, made):
     work_dir, stage = made
+    before = {path: path.stat().st_mtime_ns for path in measured.iterdir()}
     measuring.measure(cache.job(stage, work_dir) | {"threads": 1})
+    assert {path: path.stat().st_mtime_ns for path in measured.iterdir()} == before
+    assert not stage.part(work_dir).exists()
 
 
 def test_a_stopped_one_goes_on_to_the_same_digits(measured, made, tmp_path, monkeypatch):

@@ -265,7 +265,9 @@ def test_shards_that_are_there_are_not_made_again(finished, tmp_path, monkeypatc
     assert whole[0].read_bytes() == whole[1].read_bytes(), "whatever the shards' size"
 
 
-def test_bad_data_leaves_no_part(tmp_path, world):
+@pytest.mark.parametrize("together", [False, True])
+def test_bad_data_leaves_no_part(together, tmp_path, world, monkeypatch):
+    monkeypatch.setattr(cluster.Inline, "together", together)  # then both data sets are begun before the first fails
     drawn = tmp_path / "data"
     for folder in ("bounding_box_train", "query", "bounding_box_test"):
         (drawn / folder).mkdir(parents=True)
@@ -273,7 +275,7 @@ def test_bad_data_leaves_no_part(tmp_path, world):
             (drawn / folder / path.name).write_bytes(path.read_bytes())
     victim = sorted((drawn / "query").iterdir())[0]
     victim.write_bytes(victim.read_bytes()[:300])
-    overrides = ["source=duke", "target=market", f"target.root={drawn}", "methods=[baseline]"]
+    overrides = ["source=market", "target=duke", f"source.root={drawn}", "methods=[baseline]"]
     with pytest.raises(ValueError, match=f"{victim.name}.*data.skip_unreadable=true"):
         run(tmp_path / "work", *overrides)
     assert not list((tmp_path / "work" / "cache" / "data").glob("*.part"))

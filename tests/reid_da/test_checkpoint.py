@@ -49,6 +49,16 @@ def damages(content):
     yield from (content[:-1], content + b"x", b"no checkpoint" * 100, bytes(4), bytes(100))
 
 
+def test_a_state_is_there_while_one_of_the_two_is(tmp_path):
+    assert not checkpoint.there(tmp_path)
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, {})
+    (tmp_path / checkpoint.NAME).unlink()  # killed between the two renames
+    assert checkpoint.there(tmp_path) and checkpoint.load(tmp_path)["step"] == 1
+    checkpoint.remove(tmp_path)
+    assert not checkpoint.there(tmp_path)
+
+
 def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, capsys):
     checkpoint.save(tmp_path, 1, state(1))
     checkpoint.save(tmp_path, 2, state(2))

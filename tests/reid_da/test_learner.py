@@ -66,6 +66,16 @@ def test_backward_passes_in_parts_give_the_gradients_of_the_total_to_the_bit(wor
         assert same(p.grad, q.grad), key
 
 
+def test_a_part_without_terms_is_no_end_of_the_parts():
+    class Hollow(Line):
+        def parts(self, batch):
+            yield {}
+            yield {"loss/a": self.a**2}
+
+    with pytest.raises(AssertionError, match="a method's part without a term"):
+        Learner(Hollow(), partial(sgd, lr={"base": 0.1, "new": 0.01}), constant, 10).update({"step": 0})
+
+
 def test_a_part_s_graph_is_gone_before_the_next_is_built():
     """What lets HHL's two batches be in memory one after the other."""
     alive = []

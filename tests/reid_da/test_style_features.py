@@ -8,7 +8,6 @@ import pytest
 from reid_da.distributions import frechet_distance, kernel_distance
 from reid_da.ranking import rank_metrics
 from reid_da.style_features import (
-    RANK1,
     cosine_measure,
     distance_measure,
     identity_measure,
@@ -32,7 +31,7 @@ def test_identity_by_hand():
     styled = line(
         [1, 4.1], [5, 9]
     )  # for camera 1 the first has moved to 4.1: behind 4 and 5; the second for camera 0 is right
-    kept, whole, ratio = identity_measure(real, styled, [1, 2], [0, 1], gallery, persons, cameras)
+    kept, whole, ratio = identity_measure(real, styled, [1, 2], [0, 1], gallery, persons, cameras)["mAP"]
     assert whole == (1 + 1 / 2) / 2
     np.testing.assert_allclose(kept, [[1, 1 / 3], [2, 1]])
     assert ratio == pytest.approx((1 / 3 + 1) / (1 + 1 / 2))
@@ -40,7 +39,7 @@ def test_identity_by_hand():
 
 def test_identity_ignores_the_original_camera_of_a_styled_query():
     """Styled for camera 1, it still may not be matched within camera 0, where it lies; in camera 1 it finds 6 before 5."""
-    kept, whole, ratio = identity_measure(line(0), line([0, 7]), [1], [0], line(7, 6, 5), [1, 1, 2], [0, 1, 1])
+    kept, whole, ratio = identity_measure(line(0), line([0, 7]), [1], [0], line(7, 6, 5), [1, 1, 2], [0, 1, 1])["mAP"]
     assert whole == 0.5 and kept[0].tolist() == [1, 2] and np.isnan(kept[1]).all() and ratio == 2
 
 
@@ -53,7 +52,7 @@ def test_identity_is_whole_when_nothing_is_styled():
     real, gallery = rng.normal(size=(40, 4)), rng.normal(size=(60, 4))
     kept, whole, ratio = identity_measure(
         real, np.stack([real] * 3, axis=1), persons, cameras, gallery, gallery_persons, gallery_cameras
-    )
+    )["mAP"]
     distances = np.linalg.norm(real[:, None] - gallery, axis=-1)
     expected = rank_metrics(distances, persons, cameras, gallery_persons, gallery_cameras).mAP
     assert whole == pytest.approx(expected) and ratio == pytest.approx(1)
@@ -157,7 +156,7 @@ def test_identity_by_rank1():
     """The first table again: at rank 1 the real queries are right once of twice, styled ones for the other camera once, too."""
     gallery, persons, cameras = line(0, 9, 4, 5), [1, 1, 2, 2], [1, 0, 0, 1]
     styled = line([1, 4.1], [5, 9])
-    kept, whole, ratio = identity_measure(line(1, 8), styled, [1, 2], [0, 1], gallery, persons, cameras, RANK1)
+    kept, whole, ratio = identity_measure(line(1, 8), styled, [1, 2], [0, 1], gallery, persons, cameras)["rank1"]
     assert whole == 0.5 and kept[0].tolist() == [1, 0] and np.isnan(kept[1]).all() and ratio == 1
 
 

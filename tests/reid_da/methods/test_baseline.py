@@ -236,6 +236,11 @@ def test_inputs_and_streams(world):
     assert streams["source"][1].indices(0).tolist() != again["source"][1].indices(0).tolist()
 
 
+def test_a_batch_of_half_persons_is_refused(world):
+    with pytest.raises(ValueError, match="batch is 9 and images_per_person 2; expected a batch of whole persons"):
+        tiny.build("baseline", world, batch=9, added=tiny.LOSSES["triplet"])
+
+
 def test_label_smoothing_by_hand(world):
     """- sum over persons of ((1 - e) one-hot + e / persons) log p."""
     plain, smooth = (tiny.build("baseline", world, label_smoothing=e).double() for e in (0.0, 0.2))
