@@ -21,16 +21,16 @@ from pipelines import cluster
 block = {{"kind": "{kind}", "num_workers": {workers}, "cpus_per_worker": 1}}
 with cluster.connect({{"cluster": block, "work_dir": "."}}) as launch:
     for _ in range({times}):
-        launch(nothing, [{{}}] * {workers}, pool={pool})
+        launch(nothing, [{{}}] * {workers}, on={on!r})
 """
 WORKS = {
     "imports of what plans a run": "import pipelines.stages",
     "imports of what trains": "import pipelines.training, torchvision.models",
-    "an empty job in one process": LAUNCH.format(kind="inline", workers=1, times=1, pool=False),
-    "by a group of one worker of Ray": LAUNCH.format(kind="local", workers=1, times=1, pool=False),
-    "by two groups, one after the other": LAUNCH.format(kind="local", workers=1, times=2, pool=False),
-    "by a group of two workers": LAUNCH.format(kind="local", workers=2, times=1, pool=False),
-    "by a pool of two actors": LAUNCH.format(kind="local", workers=2, times=1, pool=True),
+    "an empty job in one process": LAUNCH.format(kind="inline", workers=1, times=1, on="group"),
+    "by a group of one worker of Ray": LAUNCH.format(kind="local", workers=1, times=1, on="group"),
+    "by two groups, one after the other": LAUNCH.format(kind="local", workers=1, times=2, on="group"),
+    "by a group of two workers": LAUNCH.format(kind="local", workers=2, times=1, on="group"),
+    "by a pool of two actors": LAUNCH.format(kind="local", workers=2, times=1, on="pool"),
 }
 
 

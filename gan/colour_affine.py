@@ -1,8 +1,8 @@
 """The quick recipe's generator: an affine change of an image's colours, half of it measured, half of it learned.
 
-Called by gan/stargan.py (training) and gan/translate.py (styles) in place of gan.networks.Generator when minutes of two
-CPU cores are all there is. It is NOT the paper's generator. A small StarGAN generator must first learn to copy people,
-which takes longer than the whole quick recipe; this one cannot do anything but copy them, in other colours.
+It stands in place of gan.networks.Generator when minutes of two CPU cores are all there is, and is NOT the paper's
+generator. A small StarGAN generator must first learn to copy people, which takes longer than the whole quick recipe;
+this one cannot do anything but copy them, in other colours.
 """
 
 import torch

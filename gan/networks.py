@@ -1,6 +1,6 @@
 """The published StarGAN networks: a generator told the wanted camera, a discriminator that also names the camera.
 
-Called by gan/stargan.py (training) and gan/translate.py (styles). The quick recipe's generator is in
+The quick recipe's generator is in
 gan/colour_affine.py; its critic is this file's Discriminator with channels=8, depth=4.
 
 Source: Choi et al., "StarGAN", CVPR 2018, tables 4 and 5, with the class head of the HHL authors' code (Zhong et al.,

@@ -1,7 +1,5 @@
 """StarGAN training behind the contract of the methods' Learner: update(batch) -> floats, state_dict, load_state_dict.
 
-Called by the training loop (reid_da.loop.fit), which is the same for the generator and the methods.
-
 Source: Choi et al., "StarGAN", CVPR 2018, equations 5 and 6, with the numbers of the HHL authors' code (Zhong et al.,
 ECCV 2018, stargan4reid).
 """

@@ -1,4 +1,4 @@
-"""Every image in every camera's style. Called by whoever writes the styles of a shard of the target's training set."""
+"""Every image in every camera's style."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a sweep's trials may take of time and disk, before the first of them is made. Knows no ray, no mlflow, no hydra."""
+"""What a sweep's trials may take of time and disk, before the first of them is made."""
 
 import json
 import shutil

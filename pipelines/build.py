@@ -49,6 +49,8 @@ def wrong_type(value, usual) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if usual == "auto":
         return ""
+    if isinstance(usual, dict):
+        return "" if isinstance(value, dict) else "the options of that group, each under its own name"
     if value is None:
         return f"a value such as {usual!r}"
     if isinstance(usual, bool):
@@ -59,7 +61,7 @@ def wrong_type(value, usual) -> str:
         return "" if number else f"a number such as {usual}"
     if isinstance(value, type(usual)):
         return ""
-    return f"{'several options' if isinstance(usual, dict) else repr(usual)} or the like"
+    return f"{usual!r} or the like"
 
 
 def defaults(target) -> dict[str, object]:

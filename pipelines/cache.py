@@ -2,7 +2,7 @@
 
 A stage is inputs + settings -> folder. Its folder is work_dir/cache/<name>/<hash>; it is written as <hash>.part and renamed
 when whole, so that a folder without the ending is finished, whoever was killed when. Two locks, which the system frees when their
-holder dies: <hash>.lock is the command's that makes the stage, <hash>.part.lock the process's that writes. Knows no ray, no mlflow.
+holder dies: <hash>.lock is the command's that makes the stage, <hash>.part.lock the process's that writes.
 """
 
 import errno

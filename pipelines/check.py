@@ -54,7 +54,7 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
             wrong += data_stage.unmatched(dataset, skip["skip_unmatched"])
     if wrong:
         raise ValueError("\n".join(wrong))
-    print("nothing to mend")
+    print("no problems found")
 
 
 def _notes(settings: dict, role: str, dataset) -> list[str]:

@@ -52,8 +52,8 @@ class Inline:
             )
         self.threads = min(block["cpus_per_worker"], os.cpu_count() or 1)
 
-    def __call__(self, worker: Callable, jobs: list[dict], pool: bool = False, cores: bool = False) -> None:
-        here(worker, jobs, (os.cpu_count() or 1) if cores else self.threads)
+    def __call__(self, worker: Callable, jobs: list[dict], on: str = "group") -> None:
+        here(worker, jobs, (os.cpu_count() or 1) if on == "cores" else self.threads)
 
     def close(self) -> None:
         pass
@@ -92,20 +92,22 @@ class RayCluster:
             self.threads = min(self.threads, max(1, cores // self.num_workers))
             self.alone = self.num_workers == 1
 
-    def __call__(self, worker: Callable, jobs: list[dict], pool: bool = False, cores: bool = False) -> None:
-        """worker(job) for every job: in turn on all ranks of one Train worker group, or each by some actor of a pool.
+    def __call__(self, worker: Callable, jobs: list[dict], on: str = "group") -> None:
+        """worker(job) for every job.
 
-        With cores=True by tasks wherever a core is free, for work without a GPU; a worker alone on this machine leaves them to
-        this process's threads, which need no start.
+        Args:
+            on: "group": in turn, on all ranks of one group of Train's workers. "pool": each on some actor of a pool. "cores": by
+                tasks wherever a core is free, for work without a GPU; a worker alone on this machine leaves them to this
+                process's threads, which need no start.
         """
         if not jobs:
             return
-        if cores and self.alone:
-            return here(worker, jobs, os.cpu_count() or 1)
+        if on == "cores" and self.alone:
+            here(worker, jobs, os.cpu_count() or 1)
+            return
         self.start()
-        jobs = [job | {"threads": self.threads} for job in jobs]
-        how = ray_jobs.by_tasks if cores else ray_jobs.by_actors if pool else ray_jobs.by_group
-        return how(self, worker, jobs)
+        by = {"group": ray_jobs.by_group, "pool": ray_jobs.by_actors, "cores": ray_jobs.by_tasks}[on]
+        by(self, worker, [job | {"threads": self.threads} for job in jobs])
 
     def start(self) -> None:
         """Start Ray here, unless it has been started or joined."""
@@ -164,6 +166,10 @@ def room(wanted: int | str, cpus: int, gpus: int, threads: int = 1) -> tuple[int
         ValueError: when they do not fit, with the numbers.
     """
     most = min(gpus, cpus // threads) if gpus else cpus // threads
+    if most < 1:
+        raise ValueError(
+            f"a worker claims {threads} CPU cores, and there are {cpus}; expected a smaller cluster.cpus_per_worker"
+        )
     count = (most if gpus else 1) if wanted == "auto" else wanted
     if not isinstance(count, int) or not 1 <= count <= most:
         have = f"{cpus} CPU cores and {gpus} GPUs"

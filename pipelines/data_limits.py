@@ -1,7 +1,4 @@
-"""What the data allow of the settings: whose labels may train, what one camera leaves of HHL's styles, what can be measured.
-
-Called by pipelines/graph.py and sweeps.py, with the data sets' stages. Knows no ray, no mlflow, no hydra.
-"""
+"""What the data allow of the settings: whose labels may train, what one camera leaves of HHL's styles, what can be measured."""
 
 from pipelines import ready_styles, refusals
 from pipelines.cache import Stage

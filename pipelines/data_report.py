@@ -1,7 +1,4 @@
-"""What a check of a data set tells, as lines, and what must be mended. Knows no ray, no mlflow, no hydra.
-
-Called by pipelines/check.py, and for its counts by the data stage: before every run.
-"""
+"""What a check of a data set tells, as lines, and what must be mended."""
 
 from dataclasses import replace
 from pathlib import Path

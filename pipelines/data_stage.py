@@ -155,7 +155,7 @@ def unmatched(dataset, skip: bool) -> list[str]:
     if not images or skip:
         return []
     return [
-        f"{len(images)} images of which nothing tells person and camera, {images[0]} first; expected names such as "
+        f"{len(images)} images whose names match no pattern and stand in no list, {images[0]} first; expected names such as "
         "0002_c1s1_000451_03.jpg, a line in the data set's list, or a folder camera_<number> of one's own. Rename, list or "
         "move them, or leave them out with data.skip_unmatched=true"
     ]
@@ -192,5 +192,5 @@ def camera_names(folder: Path) -> dict[int, str]:
     return {int(number): name for number, name in found.items()}
 
 
-def sizes(draw: dict) -> dict:
+def world_options(draw: dict) -> dict:
     return {key: value for key, value in draw.items() if key not in ("world", "seed")}

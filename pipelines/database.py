@@ -1,7 +1,4 @@
-"""The sqlite database of a work_dir's own MLflow store: made whole or not at all, and right again where the work_dir was moved.
-
-Called by store.py and saved.py, under the work_dir's mlflow.lock.
-"""
+"""The sqlite database of a work_dir's own MLflow store: made whole or not at all, and right again where the work_dir was moved."""
 
 import os
 import sqlite3

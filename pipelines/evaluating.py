@@ -1,6 +1,6 @@
 """A trained method on a data stage's query and gallery: its scores, and the features that the views look at.
 
-Runs in every worker of the training group, or in the command's own process. Knows no ray, no mlflow, no hydra.
+Runs in every worker of the training group, or in the command's own process.
 """
 
 from collections.abc import Callable
@@ -78,10 +78,10 @@ def scores(method, job: dict, role: str) -> dict | None:
     if role == "target" and distributed.rank() == 0:
         for split, rows in features.items():
             save_array(Path(job["part"]) / f"{split}_features.npy", rows.cpu().numpy())
-    return told(metrics) if judged else None
+    return as_dict(metrics) if judged else None
 
 
-def told(metrics: RankMetrics) -> dict:
+def as_dict(metrics: RankMetrics) -> dict:
     """What result.json says of a ranking."""
     return {
         **{f"rank{k}": float(metrics.cmc[k - 1]) for k in (1, 5, 10, 20)},

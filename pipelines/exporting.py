@@ -4,7 +4,6 @@ Where stems are not unique their images' paths stand for them (pipelines/ready_s
 
 The folder's styles.json says which stage they come from; files are written whole or not at all, and one that is there is not
 written again, nor looked at.
-Knows no ray, no mlflow, no hydra.
 """
 
 import json

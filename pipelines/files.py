@@ -1,4 +1,4 @@
-"""What the stages' work writes: progress lines, weights and arrays, each whole or not at all. Knows no ray, no mlflow, no hydra."""
+"""What the stages' work writes: progress lines, weights and arrays, each whole or not at all."""
 
 import io
 import json

@@ -1,7 +1,7 @@
 """Pictures of a generator that is still in training: the same few images in every camera's style, ten times a training.
 
 Written beside metrics.jsonl by the process that trains, for whoever looks on (MLflow's step slider, by tracking.py). PIL and
-numpy only. Knows no ray, no mlflow, no hydra.
+numpy only.
 """
 
 import io

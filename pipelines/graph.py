@@ -1,4 +1,4 @@
-"""The stage graph: what depends on what, from plain settings. Knows no ray, no mlflow, no hydra.
+"""The stage graph: what depends on what, from plain settings.
 
     data source ---> pretrain -+-> baseline  (bn=target: the trained method once more, as an input of its own)
                                +-> arn  <-- data target
@@ -141,7 +141,7 @@ def styles(settings: dict, num_workers: int = 1) -> list[Stage]:
     kind = settings["hhl"]["styles"]
     if kind not in ("generator", "jitter", "redrawn"):
         raise ValueError(
-            f"hhl.styles is {kind}; expected generator, jitter or redrawn: others are no styles of a file each"
+            f"hhl.styles is {kind}; expected generator, jitter or redrawn: of others there are no styled images to export"
         )
     if kind == "generator" and not ready_styles.chosen(settings):
         refusals.check_generator(settings, num_workers)

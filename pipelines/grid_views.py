@@ -1,4 +1,4 @@
-"""What is told of a grid's cells: the table, the CSV files, MLflow's numbers. Knows no ray, no mlflow, no hydra."""
+"""What is told of a grid's cells: the table, the CSV files, MLflow's numbers."""
 
 from pathlib import Path
 
@@ -124,7 +124,7 @@ def _styles(cells: list[Cell], directions: list[str]) -> list[tuple]:
         once = values[:1] if len(set(values)) == 1 else values  # of one generator, judged again and again: no deviation
         return _text(once, 0, 1, digits) + f" ({len(values)})" * (0 < len(values) < len(measured))
 
-    lines: list[tuple] = [("styles (1: as real images, all of the way, or all kept):",)]
+    lines: list[tuple] = [("style quality (1: as good as real images):",)]
     lines += [line(label, "ratios", measure, 2) for measure, label in RATIOS.items()]
     lines.append((f"{results.GAP}:",))
     gaps = [line(f"to its {label} copy", "gap", name, 3) for name, label in results.COPIES.items()]

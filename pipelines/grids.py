@@ -1,6 +1,6 @@
 """Grids: rows (a method with options) x directions x seeds, as cells of one stage graph each, and their scores.
 
-What is told of them stands in pipelines/grid_views.py. Knows no ray, no mlflow, no hydra.
+What is told of them stands in pipelines/grid_views.py.
 
 A row may carry published figures, in percent: `published: {duke-market: {rank1: 44.6, mAP: 20.6}}`. They are the papers', of the
 real sets, and stand beside what was measured, never among it. Options of data.* among a row's own give it data of its own.

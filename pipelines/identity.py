@@ -1,4 +1,4 @@
-"""Which loss learns the source's identities: identity_loss=arcface; center is softmax+center; arcface+center. Knows no hydra.
+"""Which loss learns the source's identities: identity_loss=arcface; center is softmax+center; arcface+center.
 
 Every loss has a block in conf/loss/, under its own name among the settings; those without a `feature` are added to another.
 """

@@ -1,7 +1,4 @@
-"""Options that do nothing beside the others go back to the recipe's: one training has one hash, one name, and no needless size.
-
-Knows no torch, no ray, no mlflow, no hydra.
-"""
+"""Options that do nothing beside the others go back to the recipe's: one training has one hash, one name, and no needless size."""
 
 from collections.abc import Callable, Iterator
 

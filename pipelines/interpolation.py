@@ -1,6 +1,6 @@
 """Feature transfer's picture: a person of few images, given the deviations of others' images, as the method's decoder shows it.
 
-Called by figures. matplotlib through sheets; knows no ray, no mlflow, no hydra.
+matplotlib through sheets.
 """
 
 from fractions import Fraction

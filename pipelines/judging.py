@@ -1,7 +1,4 @@
-"""What a camera classifier and a re-ID model make of styles, as the entries of a measures stage's result.json.
-
-Called by pipelines/measuring.py. Knows no ray, no mlflow, no hydra.
-"""
+"""What a camera classifier and a re-ID model make of styles, as the entries of a measures stage's result.json."""
 
 from pathlib import Path
 from typing import NamedTuple

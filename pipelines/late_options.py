@@ -1,4 +1,4 @@
-"""Options that came after people had trained for days: switched off, they leave a stage's hash as it was. Knows no ray."""
+"""Options that came after people had trained for days: switched off, they leave a stage's hash as it was."""
 
 from pipelines import build
 

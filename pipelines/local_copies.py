@@ -4,7 +4,6 @@
 
 So a mirrored folder reads as the original does, and a training need not know. A copy is whole once it has its name; one of the
 original's size and time is used again, by any process, run or sweep. What is there is never removed.
-Called by training.py. Knows no ray, no mlflow, no hydra.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""What MLflow is told of stages and commands: their parameters, metrics and tags, as plain values. Knows no mlflow."""
+"""What MLflow is told of stages and commands: their parameters, metrics and tags, as plain values."""
 
 import json
 from functools import cache

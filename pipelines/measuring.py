@@ -1,6 +1,6 @@
 """The measures stage's work: how good styles are (pipelines/judging.py), and whether they will do.
 
-Runs in one process. Knows no ray, no mlflow, no hydra.
+Runs in one process.
 """
 
 import json
@@ -21,15 +21,15 @@ from reid_da.learner import Learner
 
 RHYTHM = {"report_every": 10, "checkpoint_every": 100}  # of the classifier's training, in steps
 RATIOS = {  # name in result.json -> what it says; 1 is as good as real images, all of the way, or all kept
-    "camera": "taken for the wanted camera",
-    "original": "find their original",
+    "camera": "classified as wanted camera",
+    "original": "original retrieved",
     "cosine": "features kept",
-    "colour": "colours moved",
-    "kid": "distance closed (KID)",
-    "fid": "distance closed (FID)",
+    "colour": "colour gap closed",
+    "kid": "KID gap closed",
+    "fid": "FID gap closed",
     "identity": "identity kept (mAP)",
     "rank1": "identity kept (rank-1)",
-    "truth": "way to the true image",
+    "truth": "gap to true image closed",
 }
 
 

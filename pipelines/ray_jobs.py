@@ -1,4 +1,4 @@
-"""Jobs on a Ray that runs: by a group of Train's workers, by actors of a pool, or by tasks. Called by cluster.py.
+"""Jobs on a Ray that runs: by a group of Train's workers, by actors of a pool, or by tasks.
 
 `launch` is cluster.RayCluster: how many workers there are, with how many threads each, and where Train keeps its books.
 """

@@ -3,7 +3,7 @@
     <part>/train/pictures.npy            (N, H, W, 3) uint8, a row for every record: images.npy in the making
     <part>/train/shards/00001024.json    those from 1024 on are there, and of which size they were (pipelines/shards.py)
 
-What a killed command has left is gone on with. Knows no ray, no mlflow, no hydra.
+What a killed command has left is gone on with.
 """
 
 import os
@@ -16,7 +16,7 @@ import numpy as np
 
 from pipelines import cache, data_report, shards
 from pipelines.build import build
-from pipelines.data_stage import SPLITS, sizes
+from pipelines.data_stage import SPLITS, world_options
 from pipelines.files import reporter
 from pipelines.shards import Shard
 from reid_da import decoding
@@ -66,7 +66,7 @@ def _read(job: dict) -> Dataset:
     if "draw" in settings and not drawn.exists():  # drawn again it would be in the way of a killed command's worker
         draw, progress = settings["draw"], partial(reporter(job), phase="drawing")
         os.makedirs(root, exist_ok=True)
-        build(draw["world"], root=root, seed=draw["seed"], progress=progress, **sizes(draw))
+        build(draw["world"], root=root, seed=draw["seed"], progress=progress, **world_options(draw))
         drawn.touch()
     return build(settings["reader"], root)
 

@@ -5,7 +5,7 @@
 
 Where two training images share a stem, as camera_3/0001.jpg and camera_7/0001.jpg do, every image's path below the folder that
 holds them all stands for it, __ between its parts: camera_3__0001_fake_7.jpg (`names`; what exports are named by, too).
-Cameras are the data set's numbers; of several endings the first of .jpg, .jpeg and .png counts. Knows no ray, no mlflow, no hydra.
+Cameras are the data set's numbers; of several endings the first of .jpg, .jpeg and .png counts.
 """
 
 import hashlib

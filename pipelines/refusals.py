@@ -1,7 +1,4 @@
-"""What is refused of the settings before anything is computed: options that nobody takes, sizes that workers cannot share.
-
-Called by pipelines/graph.py. Knows no ray, no mlflow, no hydra.
-"""
+"""What is refused of the settings before anything is computed: options that nobody takes, sizes that workers cannot share."""
 
 import json
 import os

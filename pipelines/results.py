@@ -123,7 +123,7 @@ def of_styles(measures: list[dict], reached: dict[str, float], settings: dict, w
     lines = []
     for one in measures:
         told = [f"{text} {one['ratios'][name]:.2f}" for name, text in RATIOS.items() if one["ratios"][name] is not None]
-        lines.append("styles of the target (1: as real images, all of the way, or all kept):")
+        lines.append("style quality on the target (1: as good as real images):")
         lines += ["  " + ", ".join(told[start : start + 3]) for start in range(0, len(told), 3)]
         lines += _camera_gap(one["gap"], settings, whole) if "gap" in one else []
     if reached:

@@ -1,7 +1,4 @@
-"""The style_retrieval stage's work: does a trained method find the originals of styled images? It asks for no label.
-
-Knows no ray, no mlflow, no hydra.
-"""
+"""The style_retrieval stage's work: does a trained method find the originals of styled images? It asks for no label."""
 
 from contextlib import nullcontext
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The scores stages: a saved model on a data set's query and gallery, and what they become under other rules of evaluation.
 
-`plan` says which stages, `score` is their work. Knows no ray, no mlflow, no hydra.
+`plan` says which stages, `score` is their work.
 """
 
 import time
@@ -143,7 +143,7 @@ def score(job: dict) -> None:
         else:
             metrics = distributed.of_first(partial(_again, job))
         if first:
-            result = {"target": evaluating.told(metrics), "seconds": time.perf_counter() - began}
+            result = {"target": evaluating.as_dict(metrics), "seconds": time.perf_counter() - began}
             cache.write_json(Path(job["part"]) / "result.json", result)
             cache.finish(job)
         distributed.broadcast(None)  # nobody goes on before the folder is in place

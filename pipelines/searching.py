@@ -1,4 +1,4 @@
-"""Which crops of a data set are nearest to a query's, by a saved model. Knows no ray, no mlflow, no hydra.
+"""Which crops of a data set are nearest to a query's, by a saved model.
 
 `plan` says which stages, `embed_split` is the work of the one that is search's own: the features of all crops, made once.
 """

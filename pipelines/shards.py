@@ -4,7 +4,7 @@
     <part>/shards/00000512.json    rows from 512 on are on the disk: how many, of what shape, with which digest, what else to know
     <part>/shards/00000512.again   that they were there before, and not what their record said
 
-So no byte is written twice, and memory holds a few batches whatever the array's size. Knows no ray, no mlflow, no hydra.
+So no byte is written twice, and memory holds a few batches whatever the array's size.
 """
 
 import hashlib

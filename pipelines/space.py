@@ -1,4 +1,4 @@
-"""The space of a sweep: options and their values, and the points to try. Knows no ray, no mlflow, no hydra."""
+"""The space of a sweep: options and their values, and the points to try."""
 
 import itertools
 import json

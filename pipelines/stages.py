@@ -1,4 +1,4 @@
-"""The run of the stage graph: what is missing is made, by whom, and under which locks. Knows no ray, no mlflow, no hydra.
+"""The run of the stage graph: what is missing is made, by whom, and under which locks.
 
 `run(settings, launch, track)` makes what is missing under settings["work_dir"] and returns every method's result. It needs torch,
 torchvision, numpy and Pillow alone; `launch` says where work is done (pipelines/cluster.py; its Inline does it in this process).
@@ -48,8 +48,8 @@ def run(settings: dict, launch, track=None) -> dict[str, dict]:
     """Make every stage of the plan that is missing; stage name -> result.json of each trained method.
 
     Args:
-        settings: plain values as conf/ composes them. launch: launch(worker, jobs, pool=False, cores=False) calls worker(job) for
-            each job, in turn in one group of launch.num_workers, or spread over a pool or all cores; launch.together: a launch has
+        settings: plain values as conf/ composes them. launch: launch(worker, jobs, on="group") calls worker(job) for each
+            job, in turn in one group of launch.num_workers, or spread over a "pool" or all "cores"; launch.together: a launch has
             its price, so that one should do for several stages. track: begin, end and say (see Quiet).
     """
     plan = graph.plan(settings, launch.num_workers)
@@ -199,14 +199,14 @@ def _make(stages: list[Stage], settings: dict, launch, early: dict[str, dict]) -
         if kind == "group":
             launch(work, jobs)
         elif kind == "measures":
-            launch(measuring.measure, jobs, pool=True)
+            launch(measuring.measure, jobs, on="pool")
         elif kind == "styles":
             for one in jobs:
-                launch(styling.style_shard, styling.style_shards(one), pool=True)
+                launch(styling.style_shard, styling.style_shards(one), on="pool")
                 styling.finish_styles(one)
         else:
             for one in jobs:
-                make_data(one, partial(launch, cores=True))
+                make_data(one, partial(launch, on="cores"))
     except USER_ERRORS:
         for stage in stages:
             if not stage.finished(work_dir):

@@ -1,7 +1,7 @@
 """Early stopping by the training itself: at a third and at two thirds it looks whether the others were better there.
 
 Trials share a folder of small files, one per training, so no process has to be told to end, and none is killed: what a
-killed trial would leave behind in Ray (a placement group that nobody frees) is never there. Knows no ray, no mlflow, no hydra.
+killed trial would leave behind in Ray (a placement group that nobody frees) is never there.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""The styles stage's work: every target training image in every target camera's style, in shards that actors make.
-
-Knows no ray, no mlflow, no hydra.
-"""
+"""The styles stage's work: every target training image in every target camera's style, in shards that actors make."""
 
 import json
 import shutil

@@ -38,7 +38,11 @@ def text(own: dict, base: dict, rows: list[dict], best: dict, errors: list[tuple
         "chosen on the target's labels, as in the papers: an oracle" if metric == "mAP" else "chosen without labels"
     )
     agreement, count = sweeps.correlation(rows), len(sweeps.both(rows))
-    told = "not told by so few, by equal scores, or with one camera" if agreement is None else f"{agreement:+.2f}"
+    told = (
+        "not computed: it takes three trials with different scores, and two cameras"
+        if agreement is None
+        else f"{agreement:+.2f}"
+    )
     lines = [
         sweeps.headline(own, base),
         f"best: {_point(best['point'])}, {metric} {100 * best[metric]:.1f}{sure} ({oracle})",

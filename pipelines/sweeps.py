@@ -1,4 +1,4 @@
-"""Sweeps: the trials that the points of a space are, and what is told of them. Knows no ray, no mlflow, no hydra.
+"""Sweeps: the trials that the points of a space are, and what is told of them.
 
 A trial is one point of the space: the method trained with these options, once per seed. Its stages are those of run.py with the
 same options, so a trial that run.py has made already is made.

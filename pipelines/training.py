@@ -1,6 +1,6 @@
 """The trained stages' work, from a plain job (cache.job) to the files in its .part folder: the generator and the methods.
 
-Runs in every worker of the training group, or in the command's own process. Knows no ray, no mlflow, no hydra.
+Runs in every worker of the training group, or in the command's own process.
 """
 
 import json

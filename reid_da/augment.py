@@ -1,7 +1,7 @@
 """Batched augmentation on the device: crop, resize and flip as ONE affine resampling, then normalisation.
 
 Random numbers come in through `draw` (sampling.draws), so that a step's pictures do not depend on the device or on how
-many workers share the batch. Called by batches.py (training) and by evaluation (normalise alone).
+many workers share the batch.
 """
 
 from collections.abc import Iterable, Sequence

@@ -2,7 +2,7 @@
 
 HHL's premise (Zhong et al., ECCV 2018): a model of the source alone hardly minds where on the image a person stands, which every
 training's crops and flips have taught it, but minds the target's cameras, which no source image can teach. So camera styles are
-copies worth learning from. Called by pipelines/judging.py and feature_maps.py.
+copies worth learning from.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Encoders and decoders beside the trunk's own stages: ARN's and FTL's. They map features and know no losses. Called by methods."""
+"""Encoders and decoders beside the trunk's own stages: ARN's and FTL's. They map features and know no losses."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,4 @@
-"""From files to image stores: decoding by threads, in bounded memory, into arrays whose room on the disk is taken first.
-
-Called by the data stage, and for single files by whatever else reads pictures.
-"""
+"""From files to image stores: decoding by threads, in bounded memory, into arrays whose room on the disk is taken first."""
 
 import errno
 import hashlib
@@ -11,8 +8,8 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
-from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -127,7 +124,8 @@ def decoded(
         for start in range(0, len(paths), CHUNK):
             chunk = paths[start : start + CHUNK]
             pictures, sizes = np.zeros((len(chunk), height, width, 3), np.uint8), np.zeros((len(chunk), 2), np.int64)
-            found, digests = pool.map(_try, chunk, *map(repeat, (height, width, resample))), [""] * len(chunk)
+            found = pool.map(partial(_try, height=height, width=width, resample=resample), chunk)
+            digests = [""] * len(chunk)
             for row, (path, result) in enumerate(zip(chunk, found, strict=True)):
                 if not isinstance(result, Exception):
                     pictures[row], sizes[row], digests[row] = result

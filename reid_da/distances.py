@@ -1,6 +1,6 @@
 """Pairwise Euclidean distances, for losses (differentiable) and for ranking (chunked).
 
-Called by reid_da.losses, reid_da.ranking and reid_da.reranking. All of it computes in at least float32, under
+All of it computes in at least float32, under
 autocast too: |a|^2 + |b|^2 - 2 a.b cancels badly in half precision. Nothing is computed below its input's precision:
 float64 stays float64.
 """

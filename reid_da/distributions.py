@@ -1,5 +1,4 @@
-"""Distances between two clouds of features: Fréchet (FID) and kernel (KID). Called through
-reid_da/style_features.py by pipelines/judging.py.
+"""Distances between two clouds of features: Fréchet (FID) and kernel (KID).
 
 Both are known with the features of a network trained on ImageNet, from which the figures in the literature come. Here they
 are of whatever features are given, so they compare within a run and not with published figures.
@@ -24,11 +23,12 @@ def frechet_distance(first, second) -> float:
         ValueError: shapes that do not fit.
     """
     first, second = _features(first, second)
-    means, centred = zip(*((x.mean(axis=0), x - x.mean(axis=0)) for x in (first, second)), strict=True)
-    shares = [len(x) - 1 for x in centred]
-    traces = sum(np.square(x).sum() / n for x, n in zip(centred, shares, strict=True))
-    cross = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum() / np.sqrt(shares[0] * shares[1])
-    return float(np.square(means[0] - means[1]).sum() + traces - 2 * cross)
+    m1, m2 = first.mean(axis=0), second.mean(axis=0)
+    x1, x2 = first - m1, second - m2
+    n1, n2 = len(x1) - 1, len(x2) - 1
+    traces = np.square(x1).sum() / n1 + np.square(x2).sum() / n2
+    cross = np.linalg.norm(x1 @ x2.T, "nuc") / np.sqrt(n1 * n2)
+    return float(np.square(m1 - m2).sum() + traces - 2 * cross)
 
 
 def kernel_distance(first, second) -> float:

@@ -1,7 +1,7 @@
 """The spread of features that identities share, and its transfer to those with few images; sums and matrices, rank-free.
 
 Feature transfer learning (Yin, Yu, Sohn, Liu, Chandraker, CVPR 2019): how an identity's images lie about its centre is taken to
-be the same for all, told from those with many images, and given to those with few. Called by methods/ftl.py.
+be the same for all, told from those with many images, and given to those with few.
 
     c_i = mean of g over the images of identity i and their flips
     V   = mean of (g - c)(g - c)^T over the images of the regular identities; Q = its k leading eigenvectors

@@ -1,6 +1,6 @@
 """What is to be known of a data set before anything is computed from it: whom its cameras see, which queries have an answer.
 
-Counts of records alone; no image is opened. Called by the data stage, before every run, and by pipelines/check.py.
+Counts of records alone; no image is opened.
 """
 
 from collections import Counter, defaultdict
@@ -43,7 +43,8 @@ def queries(dataset: Dataset, same_camera: bool = False) -> Queries:
     kinds = Counter()
     for record in dataset.query:
         seen = cameras.get(record.person, set())
-        kinds["valid" if (seen if same_camera else seen - {record.camera}) else "own_camera" if seen else "absent"] += 1
+        matching = seen if same_camera else seen - {record.camera}
+        kinds["valid" if matching else "own_camera" if seen else "absent"] += 1
     return Queries(len(dataset.query), *(kinds[kind] for kind in ("valid", "own_camera", "absent")))
 
 

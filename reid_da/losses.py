@@ -1,4 +1,4 @@
-"""Losses of HHL and ARN as pure functions: tensors in, a scalar out. Called by reid_da.methods.
+"""Losses of HHL and ARN as pure functions: tensors in, a scalar out.
 
 They know no ranks: a term that is not a mean over samples must be given rows gathered from all ranks by its caller.
 They compute in at least float32 under autocast, and in float64 for float64. Sources: HHL = Zhong et al., Generalizing

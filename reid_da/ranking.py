@@ -1,8 +1,8 @@
 """Retrieval quality by the Market-1501 protocol: CMC, mAP and mINP from distances or from features.
 
-Called by pipelines (evaluation of a method, tables) and benchmarks/ranking.py. The rank of a true match is
-found by counting, and only what is about as near as the nearest is sorted, which is several times faster than sorting the
-gallery. Matrix products run on the device of the features; the counting runs in numpy, on a GPU there, where sorting is fast.
+The rank of a true match is found by counting, and only what is about as near as the nearest is sorted, which is several
+times faster than sorting the gallery. Matrix products run on the device of the features; the counting runs in numpy, on
+a GPU there, where sorting is fast.
 """
 
 from collections.abc import Iterable
@@ -64,8 +64,8 @@ def rank_metrics(
     """CMC, both mAPs and mINP of a distance matrix, by the Market-1501 single-query protocol.
 
     For each query, gallery items of the same person AND the same camera are taken out, and items of person -1 (junk)
-    for all queries. Person 0 (distractors) is no query's, so it is a wrong answer to all. Queries
-    without a true match left are skipped and counted.
+    for all queries. Person 0 (distractors) needs no rule: in sets that have them no query shows it, so it is a wrong answer
+    to all; were one to, it would match as others do. Queries without a true match left are skipped and counted.
     Ties count against the ranking: among items at one distance the true matches come last, that is, the k-th nearest
     true match has rank k + number of wrong items at its distance or nearer. So a model that gives one feature to all
     images is worth little whatever the order of the gallery (peers leave that to an unstable sort).
@@ -76,8 +76,7 @@ def rank_metrics(
     single_shot: number of draws of a gallery with one image of each person (single-gallery-shot, Li et al., CVPR 2014, of
     CUHK03); all figures are means over them. 0: all images, by which Market-1501, DukeMTMC-reID and MSMT17 are compared.
     Each query's draws are a pure function of (seed, query); of its own person a true match is drawn, of distractors one.
-    Raises ValueError for shapes or types that do not fit, a query of person 0, a distance that is not finite, or no valid
-    query at all.
+    Raises ValueError for shapes or types that do not fit, a distance that is not finite, or no valid query at all.
     """
     distances = as_tensor(distances)
     distances = at_least_float32(distances) if distances.is_floating_point() else distances.double()

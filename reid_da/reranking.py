@@ -1,6 +1,6 @@
 """k-reciprocal re-ranking (Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017).
 
-Called through reid_da.ranking. Same numbers as the authors' Python code (zhunzhong07/person-re-ranking), whose three
+Same numbers as the authors' Python code (zhunzhong07/person-re-ranking), whose three
 dense matrices of all images by all images are replaced by their few non-zero entries.
 """
 

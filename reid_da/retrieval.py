@@ -1,6 +1,6 @@
 """Features of a store of images, and an exact FAISS index to search a gallery with them.
 
-Called by pipelines: evaluation embeds query and gallery here, ranked lists search the index, HHL samples from the clusters. This
+Evaluation embeds query and gallery here, ranked lists search the index, HHL samples from the clusters. This
 is the only module that imports faiss, and only when index() or clusters() is called.
 """
 

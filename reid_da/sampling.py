@@ -1,7 +1,7 @@
 """Which images stand in which step: index streams and random draws, all pure functions of (seed, step).
 
 A stream answers `indices(step)` for the GLOBAL batch and holds no state, so that a resumed run, another number of workers
-and a sweep trial all see the same batches. Called by batches.py; knows neither images nor ranks' weights.
+and a sweep trial all see the same batches.
 """
 
 import hashlib

@@ -7,13 +7,13 @@ Measures per pair (own camera i, wanted camera k), as matrices (K, K) with i in 
     distance    how much nearer has it come to the wanted camera's images, as a cloud? (FID, KID)
     truth       how near has it come to what the other camera would really have shown? (drawn worlds can tell)
 and, of a method instead of a generator, whether it finds the original of a styled image among those of all cameras
-(retrieval_measure). NaN stands where a camera has no images. Called by pipelines/judging.py and retrieving.py.
+(retrieval_measure). NaN stands where a camera has no images.
 """
 
 import numpy as np
 
 from reid_da.ranking import evaluate
-from reid_da.style_measures import check, divide, mean_by_camera
+from reid_da.style_measures import divide, mean_by_camera, num_cameras
 
 
 def original_measure(real, styled, cameras, *, candidates: int = 20) -> tuple[np.ndarray, float]:
@@ -35,7 +35,7 @@ def original_measure(real, styled, cameras, *, candidates: int = 20) -> tuple[np
         ValueError: shapes that do not fit, or a camera out of range.
     """
     real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
-    count = check(cameras, real=real, styled=styled)
+    count = num_cameras(cameras, real=real, styled=styled)
     first = np.full(styled.shape[:2], np.nan)
     for camera in range(count):
         rows = np.flatnonzero(cameras == camera)
@@ -63,7 +63,7 @@ def cosine_measure(real, styled, cameras) -> tuple[np.ndarray, float, float]:
     """
     real, styled = (divide(x, np.linalg.norm(x, axis=-1, keepdims=True)) for x in map(np.asarray, (real, styled)))
     cameras = np.asarray(cameras)
-    count = check(cameras, real=real, styled=styled)
+    count = num_cameras(cameras, real=real, styled=styled)
     cosines = (real[:, None] * styled).sum(axis=-1)
     sums, pairs = 0.0, 0
     for camera in range(count):
@@ -93,7 +93,7 @@ def distance_measure(real, styled, cameras, distance) -> tuple[np.ndarray, np.nd
         ValueError: shapes that do not fit, or a camera out of range.
     """
     real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
-    count = check(cameras, real=real, styled=styled)
+    count = num_cameras(cameras, real=real, styled=styled)
     before, after = np.full((2, count, count), np.nan)
     rows = [np.flatnonzero(cameras == camera) for camera in range(count)]
     known = [k for k in range(count) if len(rows[k]) >= 4]
@@ -123,7 +123,7 @@ def truth_measure(real, styled, true, cameras) -> tuple[np.ndarray, dict[str, fl
         ValueError: shapes that do not fit, or a camera out of range.
     """
     real, styled, true, cameras = np.asarray(real), np.asarray(styled), np.asarray(true), np.asarray(cameras)
-    count = check(cameras, real=real, styled=styled, true=true)
+    count = num_cameras(cameras, real=real, styled=styled, true=true)
     other = cameras[:, None] != np.arange(count)
     left = np.where(other, np.linalg.norm(styled - true, axis=-1), 0)
     way = np.where(other, np.linalg.norm(real[:, None] - true, axis=-1), 0)
@@ -158,7 +158,7 @@ def identity_measure(
         np.asarray, (persons, cameras, gallery_persons, gallery_cameras)
     )
     real, styled = np.asarray(real), np.asarray(styled)
-    count = check(cameras, real=real, styled=styled, persons=persons)
+    count = num_cameras(cameras, real=real, styled=styled, persons=persons)
 
     def scores(features, *own) -> list[float]:
         found = evaluate(features, *own, gallery, gallery_persons, gallery_cameras)
@@ -194,7 +194,7 @@ def retrieval_measure(real, styled, cameras) -> tuple[float, float]:
         ValueError: shapes that do not fit, a camera out of range, or fewer than two cameras.
     """
     real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
-    count = check(cameras, real=real, styled=styled)
+    count = num_cameras(cameras, real=real, styled=styled)
     images, wanted = np.nonzero(cameras[:, None] != np.arange(count))
     if not len(images):
         raise ValueError(f"{len(cameras)} images under {count} cameras; expected images and at least two cameras")

@@ -5,7 +5,7 @@ i != k. Here those of answers and pixels, in reid_da/style_features.py those of 
     camera      is it taken for an image of the wanted camera? (StarGAN's evaluation, Choi et al., CVPR 2018: a classifier
                 that has seen real images only)
     colour      how much of the way have its colours gone?
-NaN stands where a camera has no images. Called by pipelines/judging.py.
+NaN stands where a camera has no images.
 """
 
 import numpy as np
@@ -46,7 +46,7 @@ def camera_measure(real, styled, cameras) -> tuple[np.ndarray, np.ndarray, float
         ValueError: shapes that do not fit, or a camera out of range.
     """
     real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
-    count = check(cameras, real=real, styled=styled)
+    count = num_cameras(cameras, real=real, styled=styled)
     right = styled == np.arange(count)
     accuracy = mean_by_camera(real == cameras, cameras, count)
     other = cameras[:, None] != np.arange(count)
@@ -86,7 +86,7 @@ def colour_measure(real, styled, cameras) -> tuple[np.ndarray, float]:
         ValueError: shapes that do not fit, or a camera out of range.
     """
     real, styled, cameras = np.asarray(real), np.asarray(styled), np.asarray(cameras)
-    count = check(cameras, real=real, styled=styled)
+    count = num_cameras(cameras, real=real, styled=styled)
     own = _colours(mean_by_camera(real, cameras, count))
     reached = _colours(mean_by_camera(styled, cameras, count))
     left = np.linalg.norm(reached - own[None], axis=-1)
@@ -116,7 +116,7 @@ def divide(a, b):
         return np.where(np.asarray(b) == 0, np.nan, np.divide(a, b))
 
 
-def check(cameras: np.ndarray, **values) -> int:
+def num_cameras(cameras: np.ndarray, **values) -> int:
     """K, of `styled`; refuses values for other numbers of images."""
     for name, value in values.items():
         if len(value) != len(cameras):

@@ -1,6 +1,6 @@
 """Every image file of a data set read and decoded once: sizes, files that cannot be decoded, the same file in two splits.
 
-Called by pipelines/check.py; runs, which decode for themselves, tell the same of what they decoded (`twins`).
+Runs, which decode for themselves, tell the same of what they decoded (`twins`).
 """
 
 import os

@@ -1,4 +1,4 @@
-"""From the CPU's memory to the device's, with neither waiting for the other. Called by batches.py, methods and the stages."""
+"""From the CPU's memory to the device's, with neither waiting for the other."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -183,7 +183,7 @@ def test_poor_styles_stop_a_run_that_wants_good_ones_and_are_shown(local, tmp_pa
     more = ["methods=[hhl]", "gan.require_quality=true", "gan.bounds.camera=1.5"]
     done = forked.run("run", *TINY, f"work_dir={work_dir}", *more)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-    assert "error: measures: too poor to adapt with: taken for the wanted camera" in done.stderr.splitlines()[-2]
+    assert "error: measures: too poor to adapt with: classified as wanted camera" in done.stderr.splitlines()[-2]
     found = runs(work_dir)
     assert {stage: group[0].info.status for stage, group in found.items()} == {
         **dict.fromkeys(("data", "generator", "styles", "pretrain", "measures"), "FINISHED"),

@@ -1,5 +1,5 @@
 """CUHK03-NP: CUHK03 (Li et al., DeepReID, CVPR 2014) in the new protocol of Zhong et al. (Re-ranking Person
-Re-identification with k-reciprocal Encoding, CVPR 2017). Called by the data stage.
+Re-identification with k-reciprocal Encoding, CVPR 2017).
 
     cuhk03-np/  detected/  labeled/        each with bounding_box_train/  query/  bounding_box_test/
 """

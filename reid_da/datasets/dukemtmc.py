@@ -1,4 +1,4 @@
-"""DukeMTMC-reID (Ristani et al., ECCVW 2016; Zheng et al., ICCV 2017). Called by the data stage.
+"""DukeMTMC-reID (Ristani et al., ECCVW 2016; Zheng et al., ICCV 2017).
 
 Its creators have withdrawn it: whether to use a copy is for its holder to settle; this only reads the layout.
 """

@@ -1,4 +1,4 @@
-"""One's own cameras: a folder of crops for each, or a manifest that tells each crop's camera. Called by the data stage.
+"""One's own cameras: a folder of crops for each, or a manifest that tells each crop's camera.
 
     camera_3/ ...crops, in sub-folders or not      camera_12/ ...      = for training, nobody is said who they show
 

@@ -2,7 +2,7 @@
 
     bounding_box_train/  query/  bounding_box_test/        0002_c1s1_000451_03.jpg = person 2 seen by camera 1
 
-Called by `market1501`, `dukemtmc` and `cuhk03np`; a reader of another set with these folders is one call of `read`.
+A reader of another set with these folders is one call of `read`.
 """
 
 import os

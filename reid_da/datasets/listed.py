@@ -1,7 +1,4 @@
-"""What readers of listed or nested files share: all files below a folder, and the lines of a list that name them.
-
-Called by `msmt17`, `folder` and `manifest`.
-"""
+"""What readers of listed or nested files share: all files below a folder, and the lines of a list that name them."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""A manifest: a CSV file that tells which crops there are, their cameras and, if known, whom they show. Called by `folder`.
+"""A manifest: a CSV file that tells which crops there are, their cameras and, if known, whom they show.
 
     path,camera,person,split            UTF-8, the columns in any order; person and split may be left out
     entrance/0001.jpg,entrance,12,query

@@ -1,4 +1,4 @@
-"""Market-1501 (Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015). Called by the data stage."""
+"""Market-1501 (Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015)."""
 
 from reid_da.datasets import folders
 from reid_da.records import Dataset

@@ -3,7 +3,7 @@
     MSMT17_V1/  train/  test/        0000/0000_000_01_0303morning_0015_0.jpg = camera 1, the third field of its name
                 list_train.txt  list_val.txt  list_query.txt  list_gallery.txt        lines of path below train/ or test/, pid
 
-MSMT17_V2, the same pictures with faces made unreadable, has mask_train_v2/ and mask_test_v2/. Called by the data stage.
+MSMT17_V2, the same pictures with faces made unreadable, has mask_train_v2/ and mask_test_v2/.
 """
 
 import os

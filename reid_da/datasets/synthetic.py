@@ -5,8 +5,6 @@
 The drawing depends on the world, the seed, the person and the image's number (the frame in its name) and not on the
 camera; the style depends on the world, the seed and the camera alone. `redraw` uses that to show a picture as another
 camera would have, which no real data set can tell. Which worlds there are says `worlds`.
-
-Called by the data stage (`draw`), and by the stage that makes the true styles (`redraw`).
 """
 
 import os
@@ -17,7 +15,7 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from reid_da.datasets.worlds import WORLDS, Shot, World, lists, look_up, paths, told
+from reid_da.datasets.worlds import WORLDS, Shot, World, lists, look_up, parse_name, paths
 from reid_da.drawing import scenes, wardrobe
 from reid_da.drawing.camera_styles import CameraStyle, apply_style, draw_style
 from reid_da.drawing.pictures import picture
@@ -96,7 +94,7 @@ def redraw(world: str, seed: int, path: str, camera: int) -> np.ndarray:
     Raises:
         ValueError: no such world or camera, a name that the world does not write, or a world whose names tell no person.
     """
-    person, number = told(world, os.path.basename(os.fspath(path)))
+    person, number = parse_name(world, os.path.basename(os.fspath(path)))
     cameras = WORLDS[world].cameras
     if camera not in cameras:
         raise ValueError(

@@ -6,7 +6,7 @@
     cuhk03np    a cool summer under 2                 cuhk03-np/detected, in png
     folder      a winter under cameras 3, 7 and 12    camera_3/, camera_7/, camera_12/: training images, of nobody knows whom
 
-Called by `synthetic`, which draws the images and writes them.
+Each is written as the real set's archive unpacks, so that its reader reads it.
 """
 
 import os
@@ -138,7 +138,7 @@ def paths(world: World, shots: Iterable[Shot]) -> list[str]:
     return found
 
 
-def told(world: str, name: str) -> tuple[int, int]:
+def parse_name(world: str, name: str) -> tuple[int, int]:
     """Person and number of the picture in the file of that name. ValueError if it does not tell."""
     this = look_up(world)
     if this.place is None:

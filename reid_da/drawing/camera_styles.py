@@ -3,7 +3,7 @@
     image = apply_style(drawing, style of the camera, jitter of the image)
 
 The drawing knows nothing of the camera, and the style nothing of the drawing; so the same drawing can be seen by every
-camera, which is the true answer that a camera-style generator is after. Called by `reid_da.datasets.synthetic`.
+camera, which is the true answer that a camera-style generator is after.
 """
 
 import math

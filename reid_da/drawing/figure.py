@@ -1,4 +1,4 @@
-"""Shapes in the frame of one drawn pedestrian. Called by `pedestrians`, whose parts of the body are made of them.
+"""Shapes in the frame of one drawn pedestrian.
 
 Lengths are fractions of the person's height: y runs from 0 at the crown to 1 at the soles, x is 0 on the body's axis
 and grows to the picture's right. A `Pose` says where that lies in the picture.

@@ -1,4 +1,4 @@
-"""Drawn pedestrians: a `Person` in a pose, part by part. Called by `reid_da.drawing.pictures`.
+"""Drawn pedestrians: a `Person` in a pose, part by part.
 
 Lengths are fractions of the person's height, see `reid_da.drawing.figure`.
 """

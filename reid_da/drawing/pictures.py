@@ -1,4 +1,4 @@
-"""A picture before any camera has touched it: place, person, passers-by, light. Called by `datasets.synthetic`."""
+"""A picture before any camera has touched it: place, person, passers-by, light."""
 
 from dataclasses import replace
 from random import Random

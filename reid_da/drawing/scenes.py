@@ -1,4 +1,4 @@
-"""Places for drawn pedestrians to stand in. Called by `reid_da.datasets.synthetic`, which crops its images from them.
+"""Places for drawn pedestrians to stand in.
 
 A scene is a wide picture, drawn once; an image shows a window of it. What a scene is made of comes from its world's
 `Season`, so that two worlds have different places, while all cameras of a world see the same ones.

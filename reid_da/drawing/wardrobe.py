@@ -1,4 +1,4 @@
-"""Who drawn pedestrians are and what they wear. Called by `reid_da.datasets.synthetic`; drawn by `pedestrians`.
+"""Who drawn pedestrians are and what they wear.
 
 A person is a draw from its world's `Wardrobe`: summer is vivid, short and light, winter muted, long and dark. Colours
 come from a few names with some spread, as dyes do, so that many people share a name, shades part them, and no single

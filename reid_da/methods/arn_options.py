@@ -1,4 +1,4 @@
-"""Which of ARN's options are refused: those out of their range, and those that contradict each other. Called by arn.py."""
+"""Which of ARN's options are refused: those out of their range, and those that contradict each other."""
 
 KINDS = {"encoder": ("layer4", "fcn"), "decoder": ("feature", "image")}
 

@@ -1,4 +1,4 @@
-"""Which of FTL's options are refused: those out of their range, and what they leave of the source. Called by ftl.py."""
+"""Which of FTL's options are refused: those out of their range, and what they leave of the source."""
 
 import numpy as np
 

@@ -137,8 +137,12 @@ class HHL(Baseline):
             )
         if alone:
             return ()
-        styled = styles != "copies" and losses != "L_D"
-        return ("target", *["styles"] * styled, *["clusters"] * (sampling == "clustered"))
+        needs = ["target"]
+        if styles != "copies" and losses != "L_D":
+            needs.append("styles")
+        if sampling == "clustered":
+            needs.append("clusters")
+        return tuple(needs)
 
     def streams(
         self,

@@ -30,7 +30,7 @@ def test_images_of_which_nothing_tells_stop_a_run_unless_left_out():
     strange = Dataset("strange", (), (), (), unmatched=("x/Thumbs.db", "x/holiday.JPG", "x/sea.webp"))
     (line,) = data_stage.unmatched(strange, skip=False)
     assert line.startswith(
-        "2 images of which nothing tells person and camera, x/holiday.JPG first; expected names such as "
+        "2 images whose names match no pattern and stand in no list, x/holiday.JPG first; expected names such as "
     )
     assert data_stage.unmatched(strange, skip=True) == []
 

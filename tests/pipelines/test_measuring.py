@@ -163,8 +163,8 @@ def test_what_cannot_be_told_does_not_pass(measured):
     result = json.loads((measured / "result.json").read_text())
     ratios = result["ratios"] | {"kid": None, "colour": 0.4}
     assert measuring.failings(result | {"ratios": ratios}, {"kid": 0.5, "colour": 0.6, "identity": None}) == [
-        "distance closed (KID) cannot be told (expected at least 0.50)",
-        "colours moved 0.40 (expected at least 0.60)",
+        "KID gap closed cannot be told (expected at least 0.50)",
+        "colour gap closed 0.40 (expected at least 0.60)",
     ]
 
 
@@ -250,7 +250,7 @@ def test_the_gate_warns_before_the_method_adapts(made, measured, tmp_path):
     (warning,) = [line for line in said if "WARNING" in line]
     camera = json.loads((measured / "result.json").read_text())["ratios"]["camera"]
     assert (
-        f"WARNING: poor styles: taken for the wanted camera {camera:.2f} (expected at least 1.50), colours moved "
+        f"WARNING: poor styles: classified as wanted camera {camera:.2f} (expected at least 1.50), colour gap closed "
         in warning
     )
     assert said.index(warning) < said.index("hhl: made")
@@ -259,7 +259,7 @@ def test_the_gate_warns_before_the_method_adapts(made, measured, tmp_path):
 def test_the_gate_stops_where_quality_is_required_also_at_its_first_making(made, measured, tmp_path):
     for again in ([], ["force=[measures]"], []):
         said, _ = run(made[0], "hhl.beta=0.8", "gan.require_quality=true", *again, **BAD)
-        assert said[-1].startswith("error: measures: too poor to adapt with: taken for the wanted camera ")
+        assert said[-1].startswith("error: measures: too poor to adapt with: classified as wanted camera ")
         assert "gan.steps" in said[-1] and "gan.require_quality=false" in said[-1]
         assert not [line for line in said if line.startswith("hhl")]
         assert [line for line in said if line.startswith("measures: ")] or again == []

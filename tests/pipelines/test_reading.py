@@ -144,6 +144,6 @@ def test_tasks_of_ray_make_the_same_store_and_tell_the_first_error_once(root, tm
         left = (tmp_path / "spoilt" / "cache" / "data").glob("*")
         assert [path for path in left if path.suffix != ".lock"] == []
         with pytest.raises(OSError, match="No space left on device") as stop:
-            launch(full, [{"log": str(tmp_path / "log")}], cores=True)
+            launch(full, [{"log": str(tmp_path / "log")}], on="cores")
         assert stop.value.errno == errno.ENOSPC and stop.value.filename == str(tmp_path / "log")
         assert (tmp_path / "log").read_text() == "x", "it was tried again"

@@ -80,9 +80,9 @@ def test_the_share_of_the_possible_gain_and_what_is_told_of_it():
 def test_measures_are_told_as_far_as_they_are_known():
     ratios = dict.fromkeys(RATIOS) | {"camera": 0.971, "kid": 0.5, "truth": 0.3, "colour": 0.8}
     assert results.of_styles([{"ratios": ratios}], {}, composed()).splitlines()[1:] == [
-        "styles of the target (1: as real images, all of the way, or all kept):",
-        "  taken for the wanted camera 0.97, colours moved 0.80, distance closed (KID) 0.50",
-        "  way to the true image 0.30",
+        "style quality on the target (1: as good as real images):",
+        "  classified as wanted camera 0.97, colour gap closed 0.80, KID gap closed 0.50",
+        "  gap to true image closed 0.30",
     ]
 
 
