@@ -40,17 +40,19 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         features = plan[-1]
         with Screen(work_dir) as screen:
             stages.make(plan, settings, launch, screen)
-    answers, found = searching.Answers(features, work_dir), []
+    answers, found = searching.Answers(features, work_dir, own["cameras"]), []
     about = {key: model.about[key] for key in ("method", "source", "height", "width")}
     about |= {"model": own["model"], "target": data.about["dataset"], "among": features.settings["split"]}
-    about["crops"] = len(answers.store)
+    about |= {"crops": len(answers.rows), "cameras": own["cameras"]}
     told = "{method} of {source} on {crops:,} crops of {target} ({among}), {height}x{width} pixels"
     print(f"{told.format(**about)}: Euclidean distances of features, 0 to 2")
     for answer in bar(answers.of(paths, own["k"]), len(paths), "searching", "query"):
         found.append(answer)
     for answer in found[:TOLD]:
         print("\n".join(searching.lines(answer)))
-    key = hashlib.sha256("\0".join([features.hash, str(own["k"]), *paths]).encode()).hexdigest()[:8]
+    key = hashlib.sha256("\0".join([features.hash, str(own["k"]), str(own["cameras"]), *paths]).encode()).hexdigest()[
+        :8
+    ]
     folder = work_dir / "searches" / f"{Path(own['query']).stem}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     cache.write_json(folder / "answers.json", about | {"answers": found})

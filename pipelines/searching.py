@@ -38,6 +38,8 @@ def check(own: dict) -> None:
         raise ValueError(f"among is {own['among']}; expected gallery or train")
     if isinstance(own["k"], bool) or not isinstance(own["k"], int) or own["k"] < 1:
         raise ValueError(f"k is {own['k']}; expected a whole number, 1 or more")
+    if own["cameras"] is not None and (not isinstance(own["cameras"], list) or not own["cameras"]):
+        raise ValueError(f"cameras is {own['cameras']}; expected a list such as cameras=[3,7], or null for all")
 
 
 def queries(path: str) -> list[str]:
@@ -95,15 +97,28 @@ class Answers:
     """The nearest crops of queries, by a finished features stage.
 
     Args:
-        features: that stage. work_dir: absolute.
+        features: that stage. work_dir: absolute. cameras: numbers or names of those whose crops are searched; None: all.
+    Raises:
+        ValueError: a camera that has no crop there.
     """
 
-    def __init__(self, features: Stage, work_dir: Path):
+    def __init__(self, features: Stage, work_dir: Path, cameras: list[int | str] | None = None):
         model, data = (features.inputs[role].folder(work_dir) for role in ("model", "target"))
         split = features.settings["split"]
         self.store, self.names, self.resample = ImageStore(data / split), camera_names(data), SPLITS[split]
         self.method = trained_method(model).to(distributed.device())
-        self.index = retrieval.index(np.load(features.folder(work_dir) / "features.npy"))
+        self.rows = np.flatnonzero(np.isin(self.store.cameras, self._numbers(cameras)))
+        self.index = retrieval.index(np.load(features.folder(work_dir) / "features.npy", mmap_mode="r")[self.rows])
+
+    def _numbers(self, cameras: list[int | str] | None) -> list[int]:
+        there = {int(number): self.names.get(number) for number in self.store.camera_names}
+        if cameras is None:
+            return list(there)
+        numbers = {str(number): number for number in there} | {name: number for number, name in there.items() if name}
+        if unknown := [camera for camera in cameras if str(camera) not in numbers]:
+            known = ", ".join(f"{number} ({name})" if name else str(number) for number, name in there.items())
+            raise ValueError(f"cameras has {unknown[0]}, of which there is no crop; expected some of {known}")
+        return [numbers[str(camera)] for camera in cameras]
 
     def of(self, paths: Sequence[str], k: int) -> Iterator[dict]:
         """For each image file "query", its path, and "nearest", the k nearest crops, fewer where there are no more.
@@ -118,9 +133,9 @@ class Answers:
             some = paths[start : start + CHUNK]
             pictures = _Pictures(np.stack([self.picture(path) for path in some]))
             features = retrieval.embed(self.method, pictures, normalise, device=distributed.device())
-            found = retrieval.nearest(self.index, features, min(k + 1, len(self.store)))
+            found = retrieval.nearest(self.index, features, min(k + 1, len(self.rows)))
             for path, distances, rows in zip(some, *(one.tolist() for one in found), strict=True):
-                yield {"query": path, "nearest": self._told(path, distances, rows)[:k]}
+                yield {"query": path, "nearest": self._told(path, distances, self.rows[rows].tolist())[:k]}
 
     def picture(self, path: str) -> np.ndarray:
         """(H, W, 3) uint8: the file as the model takes it, by the filter of the crops that are searched."""

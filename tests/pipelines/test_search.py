@@ -59,6 +59,21 @@ def test_the_nearest_are_those_of_all_distances(trained, searched, tmp_path):
         assert crop["person"] is None and f"{crop['distance']:.3f}  camera {crop['camera']} " in told
 
 
+def test_some_cameras_crops_alone(trained, searched, tmp_path):
+    code, _, errors = searched("target=folder", "query=nowhere.jpg", "cameras=3")
+    assert code == 2 and "cameras is 3; expected a list such as cameras=[3,7]" in errors
+    Image.new("RGB", (8, 16), "red").save(tmp_path / "crop.jpg")
+    code, _, errors = searched("target=folder", f"query={tmp_path / 'crop.jpg'}", "cameras=[4]")
+    assert code == 2 and "cameras has 4, of which there is no crop; expected some of 3, 7, 12" in errors
+    assert not (tmp_path / "out" / "searches").exists()
+    code, _, errors = searched("target=folder", f"query={tmp_path / 'crop.jpg'}", "cameras=[12,3]", "k=10000")
+    assert code == 0, errors
+    store = ImageStore(next((tmp_path / "out" / "cache" / "data").glob("*/train")))
+    (answer,) = found(tmp_path / "out")["answers"]
+    assert sorted(crop["row"] for crop in answer["nearest"]) == np.flatnonzero(store.cameras != 7).tolist()
+    assert all(crop["camera"] == store.cameras[crop["row"]] for crop in answer["nearest"])
+
+
 def test_a_folder_of_queries_among_a_gallery_of_known_persons(trained, searched, tmp_path):
     """Below the folder, too, and no file that is no image; more crops are asked for than there are."""
     folder = tmp_path / "who (ö)"
