@@ -196,7 +196,7 @@ def test_the_paper_recipe_is_the_published_one():
     assert (gan["steps"], gan["batch"], gan["training"]["n_critic"], gan["training"]["lr"]) == (220_000, 16, 5, 1e-4)
     arn = settings["arn"]
     assert arn["optimiser"]["lr"] == {"shared": 1e-7, "encoders": 1e-3, "classifier": 2e-3}
-    assert (arn["margin"], arn["weight_ctrs"], arn["weight_rec"], arn["weight_diff"]) == (64, 0.01, 2, 1500)
+    assert (arn["margin"], arn["weight_ctrs"], arn["weight_rec"], arn["weight_diff"]) == (2, 0.01, 2, 1500)
     made = {}
     for name in ("hhl", "arn"):
         block = settings[name]["optimiser"]

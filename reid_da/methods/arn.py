@@ -40,8 +40,9 @@ class ARN(nn.Module):
         persons, images_per_person: the source batch, P x K, so that L_ctrs has positive pairs.
         target_batch: target images a step. weight_ctrs, weight_rec, weight_diff: alpha, beta, gamma; gamma is the paper's, for
             16 rows of 2048 features, and is scaled to the sizes at hand (losses.difference_weight).
-        margin: of L_ctrs, in |c_i - c_j|; the paper's is not known, and 64 is where the released code's hinge, 2 - |c_i - c_j|^2 /
-            2048, ends. target_terms: false drops the target's stream, and with it its share of L_rec and L_diff.
+        margin: of L_ctrs, in |c_i - c_j|; the paper's is not known. Few pairs of 2048 features are nearer than 2, so that the
+            term pulls and hardly pushes; the released code's hinge, 2 - |c_i - c_j|^2 / 2048, ends at 64.
+        target_terms: false drops the target's stream, and with it its share of L_rec and L_diff.
         identity_terms: false drops L_class and L_ctrs; the classifier stays, untrained.
         private: false drops E_S, E_T and L_diff; the decoder takes c alone.
         freeze_shared: E_I stays as it started, its BatchNorm's statistics included (also where bn=target re-estimates others).
@@ -68,7 +69,7 @@ class ARN(nn.Module):
         weight_rec: float = 2.0,
         weight_diff: float = 1500.0,
         weight_mmd: float = 0.0,
-        margin: float = 64.0,
+        margin: float = 2.0,
         dropout: float = 0.5,
         target_terms: bool = True,
         identity_terms: bool = True,

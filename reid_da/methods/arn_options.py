@@ -12,7 +12,7 @@ def check(
     weight_rec: float = 2.0,
     weight_diff: float = 1500.0,
     weight_mmd: float = 0.0,
-    margin: float = 64.0,
+    margin: float = 2.0,
     encoder: str = "layer4",
     decoder: str = "feature",
     map_size: tuple[int, int] = (8, 4),

@@ -174,7 +174,7 @@ QUICK = {
     "hhl": "e3e74a2e47830b03",
     "arn": "0b3e9447e31e74ce",
 }
-PAPER = {"baseline": "ec659c04ef281123", "hhl": "9fa64b425399cccf", "arn": "eea6f92b9bd9ac8c"}
+PAPER = {"baseline": "ec659c04ef281123", "hhl": "9fa64b425399cccf", "arn": "541e2d6f0d0c8e62"}
 
 
 @pytest.mark.parametrize(("recipe", "known"), [("quick", QUICK), ("paper", PAPER)])
