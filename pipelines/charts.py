@@ -82,14 +82,14 @@ def _bars(axis, rows: dict[str, dict[int, float]], places: dict[str, int], their
 
 
 MATRICES = {  # of a measures stage's result.json -> title above the ratio
-    "camera": "Taken for the wanted camera,\nagainst real images of it",
-    "original": "Nearest of 20 of its own camera\nis the original",
-    "colour": "Colours: share of the way",
-    "kid": "Feature clouds (KID):\nshare of the distance closed",
+    "camera": "Classified as wanted camera,\nagainst real images of it",
+    "original": "Original retrieved: the nearest\nof 20 of its own camera",
+    "colour": "Colour gap closed",
+    "kid": "KID gap closed,\nof clouds of features",
     "cosine": "Features: cosine to the original;\nbeyond that of other images",
     "identity": "Query's mAP kept",
     "rank1": "Query's rank-1 kept",
-    "truth": "Features: share of the way\nto the true image",
+    "truth": "Gap to true image closed,\nin features",
 }
 
 
@@ -121,7 +121,7 @@ def style_matrices(measures: Path) -> plt.Figure:
     for axis in axes[:, 0]:
         axis.set_ylabel("own camera")
     real = ", ".join(f"{name}: {_percent(share)}" for name, share in zip(names, result["camera_real"], strict=True))
-    figure.suptitle(f"{result['images']} images. Real ones taken for their own camera: {real}", fontsize=9)
+    figure.suptitle(f"{result['images']} images. Real ones classified as their own camera: {real}", fontsize=9)
     figure.colorbar(drawn, ax=list(axes.flat), extend="both", format="%d %%", shrink=0.8, aspect=25, pad=0.01)
     return figure
 
