@@ -149,7 +149,7 @@ def writing(job: dict):
 def held(path: str | Path, tell: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the lock file, once it is free; tell() if that is not at once."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    lock = FileLock(path)
+    lock = FileLock(path, fallback_to_soft=False)  # a soft one's file, left by a killed process, would block for good
     try:
         lock.acquire(timeout=0.5 if tell else -1)
     except Timeout:
@@ -163,7 +163,7 @@ def held(path: str | Path, tell: Callable[[], None] | None = None) -> Iterator[N
 
 def free(path: Path) -> bool:
     """Whether nobody holds the lock file."""
-    lock = FileLock(path)
+    lock = FileLock(path, fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -6,8 +6,10 @@ that finds everything made never starts it. Progress and checkpoints are files i
 
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -50,10 +52,10 @@ class Inline:
             raise ValueError(
                 f"cluster=inline is one process; cluster.num_workers is {block['num_workers']}, expected 1"
             )
-        self.threads = min(block["cpus_per_worker"], os.cpu_count() or 1)
+        self.threads = min(block["cpus_per_worker"], num_cores())
 
     def __call__(self, worker: Callable, jobs: list[dict], on: str = "group") -> None:
-        here(worker, jobs, (os.cpu_count() or 1) if on == "cores" else self.threads)
+        here(worker, jobs, num_cores() if on == "cores" else self.threads)
 
     def close(self) -> None:
         pass
@@ -80,15 +82,12 @@ class RayCluster:
                     f"cluster=auto: {str(error).splitlines()[0].rstrip('.')}. Is it running, and RAY_ADDRESS its address? Where "
                     "`ray start` said that token authentication is enabled: export RAY_AUTH_MODE=token (deploy/README.md)"
                 ) from error
-            import ray
-
-            have = ray.cluster_resources()
-            self.num_workers, self.gpu = room(
-                block["num_workers"], int(have.get("CPU", 0)), int(have.get("GPU", 0)), self.threads
-            )
+            self.num_workers, self.gpu = room(block["num_workers"], ray_jobs.nodes(), self.threads)
+            ray_jobs.check_shared(work_dir)
         else:
-            cores = os.cpu_count() or 1
-            self.num_workers, self.gpu = room(block["num_workers"], cores, torch.cuda.device_count())
+            cores = num_cores()
+            nodes = [{"CPU": cores, "GPU": torch.cuda.device_count()}]
+            self.num_workers, self.gpu = room(block["num_workers"], nodes)
             self.threads = min(self.threads, max(1, cores // self.num_workers))
             self.alone = self.num_workers == 1
 
@@ -103,7 +102,7 @@ class RayCluster:
         if not jobs:
             return
         if on == "cores" and self.alone:
-            here(worker, jobs, os.cpu_count() or 1)
+            here(worker, jobs, num_cores())
             return
         self.start()
         by = {"group": ray_jobs.by_group, "pool": ray_jobs.by_actors, "cores": ray_jobs.by_tasks}[on]
@@ -112,14 +111,14 @@ class RayCluster:
     def start(self) -> None:
         """Start Ray here, unless it has been started or joined."""
         if not self.started:
-            cores, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+            cores, gpus = num_cores(), torch.cuda.device_count()
             started = self._init(address="local", num_cpus=cores, num_gpus=gpus, include_dashboard=False)
             self.storage = Path(started["session_dir"]) / "train"  # not in work_dir, where a kill would leave it
 
     def tidy(self, name: str) -> None:
         """Remove the bookkeeping of Train or Tune under that name: what counts is in the stages' folders."""
         shutil.rmtree(self.storage / name, ignore_errors=True)
-        if self.storage.is_dir() and not any(self.storage.iterdir()):
+        with suppress(OSError):  # not empty: another command's, or gone
             self.storage.rmdir()
 
     def plain(self) -> dict:
@@ -145,8 +144,10 @@ class RayCluster:
             os.environ.setdefault(name, value)
         import ray
 
-        self.started = True
+        self.started, before = True, signal.getsignal(signal.SIGTERM)
         info = ray.init(**options, logging_level="ERROR", log_to_driver=False).address_info
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # the command's, which closes what is open; Ray's ends at once
         os.environ["RAY_ADDRESS"] = info["address"]  # Train asks again; there may be other clusters
         return info
 
@@ -157,21 +158,40 @@ def here(worker: Callable, jobs: list[dict], threads: int) -> None:
         worker(job | {"threads": threads})
 
 
-def room(wanted: int | str, cpus: int, gpus: int, threads: int = 1) -> tuple[int, bool]:
+def room(wanted: int | str, nodes: list[dict], threads: int = 1) -> tuple[int, bool]:
     """How many training workers, and whether each has a GPU: "auto" is the GPUs, else 1.
 
     Args:
-        threads: CPU cores that each worker claims.
+        nodes: each one's "CPU" and "GPU", a worker being on one of them. threads: CPU cores that each worker claims.
     Raises:
         ValueError: when they do not fit, with the numbers.
     """
-    most = min(gpus, cpus // threads) if gpus else cpus // threads
+    cpus, gpus = (int(sum(node.get(name, 0) for node in nodes)) for name in ("CPU", "GPU"))
+    most = slots(nodes, threads, gpus > 0)
+    have = f"{cpus} CPU cores and {gpus} GPUs" + f" on {len(nodes)} nodes" * (len(nodes) > 1)
     if most < 1:
         raise ValueError(
-            f"a worker claims {threads} CPU cores, and there are {cpus}; expected a smaller cluster.cpus_per_worker"
+            f"a worker claims {threads} CPU cores{' and a GPU' * (gpus > 0)} of one node, and there are {have}; expected a smaller "
+            "cluster.cpus_per_worker"
         )
     count = (most if gpus else 1) if wanted == "auto" else wanted
     if not isinstance(count, int) or not 1 <= count <= most:
-        have = f"{cpus} CPU cores and {gpus} GPUs"
         raise ValueError(f"cluster.num_workers is {wanted}; there is room for 1 to {most} workers on {have}")
     return count, gpus > 0
+
+
+def slots(nodes: list[dict], threads: int, gpu: bool) -> int:
+    """How many workers of so many CPU cores, and a GPU each, the nodes have room for."""
+    each = {"CPU": threads} | ({"GPU": 1} if gpu else {})
+    return sum(min(int(node.get(name, 0) / count) for name, count in each.items()) for node in nodes)
+
+
+def num_cores() -> int:
+    """CPU cores that this process may use: fewer than the machine's under an affinity (taskset, Slurm) or a container's limit."""
+    found = len(os.sched_getaffinity(0))
+    limit = Path("/sys/fs/cgroup/cpu.max")
+    if limit.is_file():
+        quota, period = limit.read_text().split()
+        if quota != "max":
+            found = min(found, max(1, int(quota) // int(period)))
+    return found

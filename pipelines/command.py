@@ -1,6 +1,7 @@
 """The front of every command: its options, Ctrl-C, and errors turned into clear lines.
 
-Exit codes: 0 done, 2 bad input (one to three lines on stderr, no traceback), 130 Ctrl-C, 1 a bug (with its traceback).
+Exit codes: 0 done, 2 bad input (one to three lines on stderr, no traceback), 130 Ctrl-C, 143 SIGTERM (of which a queue that takes
+machines away makes use), 1 a bug (with its traceback).
 """
 
 import os
@@ -23,33 +24,38 @@ STOP_SECONDS = 8  # what a stop may take: Ray's processes, MLflow's runs
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Ctrl-C ends the block in order, says what is kept and exits 130; after STOP_SECONDS it ends in any case.
+    """Ctrl-C and SIGTERM end the block in order, say what is kept and exit 130 or 143; after STOP_SECONDS it ends in any case.
 
     The first one only: another one would break into what the first is putting in order.
     """
+    ends, code = (signal.SIGINT, signal.SIGTERM), 0
     forced = " (without force)" * any(argument.startswith("force=") for argument in sys.argv)
     stopped = f"stopped; finished stages and checkpoints are kept, the same command{forced} goes on from them\n"
 
     def give_up() -> None:
         os.write(2, stopped.encode())
-        os._exit(130)
+        os._exit(code)
 
     def interrupt(signum, frame) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        nonlocal code
+        code = 128 + signum
+        for one in ends:
+            signal.signal(one, signal.SIG_IGN)
         timer = threading.Timer(STOP_SECONDS, give_up)
         timer.daemon = True
         timer.start()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {one: signal.signal(one, interrupt) for one in ends}
     try:
         yield
     except KeyboardInterrupt:
         sys.stderr.write(stopped)
-        sys.exit(130)
+        sys.exit(code)
     finally:
-        if signal.getsignal(signal.SIGINT) is interrupt:
-            signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            if signal.getsignal(one) is interrupt:
+                signal.signal(one, handler)
 
 
 @stoppable()

@@ -3,9 +3,12 @@
 `launch` is cluster.RayCluster: how many workers there are, with how many threads each, and where Train keeps its books.
 """
 
+import time
 import uuid
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from reid_da.distributed import OnEveryRank
 
@@ -13,6 +16,7 @@ from reid_da.distributed import OnEveryRank
 # killed controller leaves by asking the dashboard for it, which a Ray of the command's own does not have.
 NO_DATASETS, NO_DASHBOARD = "DatasetsCallback", "PlacementGroupCleanerCallback"
 USER_ERRORS = (ValueError, FloatingPointError, OSError)
+TRIES = 3  # of a job whose process is killed each time: it may be what kills them
 
 
 def by_group(launch, worker: Callable, jobs: list[dict]) -> None:
@@ -43,7 +47,8 @@ def by_group(launch, worker: Callable, jobs: list[dict]) -> None:
             name=name,
             storage_path=str(launch.storage),
             # a worker lost in every job, and two more: one of which every worker dies still ends the group
-            failure_config=FailureConfig(max_failures=2 + len(jobs), controller_failure_limit=3),
+            # on a cluster an hour, a minute each, for a lost node's successor to come
+            failure_config=FailureConfig(max_failures=2 + len(jobs), controller_failure_limit=3 if launch.own else 60),
             logging_config=LoggingConfig("ERROR"),
         ),
     )
@@ -59,17 +64,35 @@ def by_group(launch, worker: Callable, jobs: list[dict]) -> None:
 
 
 def by_actors(launch, worker: Callable, jobs: list[dict]) -> None:
-    """Each job by some actor of a pool, as many as there are workers."""
+    """Each job by some actor of a pool, as many as there are workers. The first error of a job's own ends all.
+
+    A job whose actor is lost, with its node perhaps, is another's; actors that have nothing to do make room at once, since a new
+    one may need theirs.
+    """
     import ray
 
-    options = {"num_cpus": launch.threads, "num_gpus": int(launch.gpu), "max_restarts": 2, "max_task_retries": 2}
-    size = min(launch.num_workers, len(jobs))
-    actors = ray.util.ActorPool([ray.remote(Hand).options(**options).remote() for _ in range(size)])
-    try:
-        for _ in actors.map_unordered(lambda actor, job: actor.do.remote(worker, job), jobs):
-            pass
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, USER_ERRORS) else error from None
+    hand = ray.remote(Hand).options(num_cpus=launch.threads, num_gpus=int(launch.gpu))
+    waiting, idle, busy, tries = deque(jobs), [], {}, Counter()
+    while waiting or busy:
+        while waiting and len(busy) < launch.num_workers:
+            actor, job = idle.pop() if idle else hand.remote(), waiting.popleft()
+            busy[actor.do.remote(worker, job)] = actor, job
+            del actor
+        if not waiting:
+            idle.clear()
+        (done,), _ = ray.wait(list(busy), num_returns=1)
+        actor, job = busy.pop(done)
+        try:
+            ray.get(done)
+            idle.append(actor)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, USER_ERRORS) else error from None
+        except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError):
+            tries[id(job)] += 1
+            if tries[id(job)] >= TRIES:
+                raise
+            waiting.append(job)
+        del actor
 
 
 def by_tasks(launch, worker: Callable, jobs: list[dict]) -> None:
@@ -120,3 +143,73 @@ def in_group(worker: Callable, jobs: list[dict]) -> Exception | None:
                 return error
             raise
     return None
+
+
+def free_the_dead() -> None:
+    """Remove placement groups whose maker has died: Ray keeps them, and their CPUs, till the end of the job that he was of.
+
+    It is what the NO_DASHBOARD one does by way of a dashboard.
+    """
+    from ray._private.state import state
+    from ray._raylet import PlacementGroupID
+    from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    for raw in state._connect_and_get_accessor().get_placement_group_table():
+        group = PlacementGroupTableData.FromString(raw)
+        made_by_actor = group.creator_actor_id.strip(b"\xff")  # no actor, such as Tune in the command: all ones
+        if made_by_actor and group.creator_actor_dead and group.state != PlacementGroupTableData.REMOVED:
+            remove_placement_group(PlacementGroup(PlacementGroupID(group.placement_group_id)))
+
+
+def nodes() -> list[dict]:
+    """The resources of every node of a running Ray."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def check_shared(work_dir: Path) -> None:
+    """Refuse a work_dir that some node does not see: what a worker there made would be nobody's.
+
+    Raises:
+        ValueError: names the nodes; or it lies in a package that `ray job submit` has sent, which Ray may remove.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    if any(part.startswith("_ray_pkg_") for part in work_dir.parts):
+        raise ValueError(
+            f"work_dir is {work_dir}, in Ray's copy of the code, which may be removed; expected work_dir=/shared/..."
+        )
+    marker, new = work_dir / f"seen-{uuid.uuid4().hex}", not work_dir.exists()
+    work_dir.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    try:
+        there = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+        look = ray.remote(num_cpus=0, max_retries=0)(seen)
+        asked = {
+            look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+                str(marker)
+            ): address
+            for node, address in there.items()
+        }
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=60)  # a node may be lost meanwhile
+        blind = [asked[one] for one in answered if not ray.get(one)]
+    finally:
+        marker.unlink()
+        if new:
+            work_dir.rmdir()  # nothing is written before the settings have been looked at
+    if blind:
+        raise ValueError(
+            f"work_dir is {work_dir}, which {', '.join(blind)} do not see; expected storage that all nodes share"
+        )
+
+
+def seen(path: str) -> bool:
+    """Whether the file is there, on a shared disk perhaps a moment late."""
+    for _ in range(20):
+        if Path(path).exists():
+            return True
+        time.sleep(0.5)
+    return False

@@ -47,8 +47,7 @@ def make_data(job: dict, spread: Callable) -> None:
 def decode_shard(job: dict) -> None:
     """Images rows[0]..rows[1] of a split, unless they are there and what they should be."""
     folder, found, digests = Path(job["part"]) / job["split"], [], []
-    # a killed command's worker may come when all is done, or given up
-    if _sealed(folder) or not (folder / "shards").is_dir():
+    if not shards.wanted(job) or _sealed(folder):
         return
     shard = Shard(folder / PICTURES, *job["rows"])
     with shard.held():
@@ -122,6 +121,7 @@ def _sealed_all(part: Path, dataset: Dataset) -> dict:
     for split in SPLITS:
         folder, records = part / split, getattr(dataset, split)
         if not _sealed(folder):
+            shards.check_all_there({"label": f"data {dataset.name}"}, folder, -(-len(records) // SHARD))
             original = np.array([size for shard in _of(folder, records) for size in shard.beside()["sizes"]], np.int64)
             decoding.seal(folder, folder / PICTURES, records, original.reshape(-1, 2))
         store = ImageStore(folder)

@@ -10,6 +10,7 @@ So no byte is written twice, and memory holds a few batches whatever the array's
 import hashlib
 import json
 import os
+import socket
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ import numpy as np
 from pipelines import cache
 from reid_da.decoding import allocate
 
+NOT_SHARED = "expected work_dir on storage that all nodes share"
 AHEAD = 2  # batches that wait for the disk at most
 SYNC = 32 * 2**20  # bytes after which the disk is made to follow, so that a shard's end waits for little
 READ = 16 * 2**20  # bytes read at a time when a shard is looked over
@@ -130,6 +132,25 @@ class Shard:
                 digest.update(content)
                 size -= len(content)
         return digest.hexdigest()
+
+
+def wanted(job: dict) -> bool:
+    """Whether a stage's shards are still being made; a killed command's worker may come when all is done.
+
+    Raises:
+        ValueError: neither the stage's part nor its finished folder is there, as on a node without the storage.
+    """
+    if Path(job["part"]).is_dir():
+        return True
+    if not Path(job["folder"]).is_dir():
+        raise ValueError(f"{job['label']}: {job['part']} is not there on {socket.gethostname()}; {NOT_SHARED}")
+    return False
+
+
+def check_all_there(job: dict, folder: Path, expected: int) -> None:
+    """Raise ValueError unless all shards of the array in `folder` are recorded."""
+    if (found := recorded(folder)) != expected:
+        raise ValueError(f"{job['label']}: {found} of {expected} shards are in {folder}; {NOT_SHARED}")
 
 
 def made_again(folder: Path) -> int:

@@ -57,7 +57,7 @@ def style_shards(job: dict) -> list[dict]:
 
 def style_shard(job: dict) -> None:
     """One shard of many actors': images rows[0]..rows[1] in every camera's style, unless it is there and what it should be."""
-    if Path(job["part"]).is_dir() and _fill(job):  # a killed command's actor may come when all is done
+    if shards.wanted(job) and _fill(job):
         with cache.writing(job):
             _report(job)
 
@@ -97,6 +97,7 @@ def _report(job: dict) -> None:
 def _finish(job: dict) -> None:
     part = Path(job["part"])
     count, cameras = np.load(part / "styled.npy", mmap_mode="r").shape[:2]
+    shards.check_all_there(job, part, -(-count // SHARD))
     numbers = {"images": count, "cameras": cameras, "shards": shards.recorded(part)}
     cache.write_json(part / "result.json", numbers | {"made_again": shards.made_again(part)})
     shutil.rmtree(part / "shards")

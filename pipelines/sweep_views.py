@@ -70,6 +70,8 @@ class Views:
 
     def failed(self, point: dict, error: Exception) -> None:
         one = self.trial(point)
+        if one.key not in self.begun:  # its process was lost before it began
+            self.begin(point)
         text = (str(error).strip().splitlines() or [type(error).__name__])[0]
         self.errors[one.key] = (point, f"{type(error).__name__}: {text}")
         self.done += 1

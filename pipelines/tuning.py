@@ -4,14 +4,16 @@ A trial is a light Tune function that holds no CPU; what it launches, a Ray Trai
 here ends a trial: one that should end early ends itself (stopping.py), so Tune never kills what Train has begun.
 """
 
+import logging
 import os
+import threading
 from pathlib import Path
 
 import ray
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from pipelines import options, space, sweeps
+from pipelines import cluster, options, ray_jobs, space, sweeps
 from pipelines.cluster import RayCluster
 
 HOLDS = {"memory": 2**20}  # Tune refuses a trial that holds nothing; CPUs are the workers'
@@ -24,10 +26,8 @@ def room(own: dict, launch: RayCluster) -> tuple[int, str]:
         ValueError: sweep.max_concurrent asks for more, with the numbers.
     """
     launch.start()
-    have, each = ray.cluster_resources(), {"CPU": launch.threads} | ({"GPU": 1} if launch.gpu else {})
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    workers = sum(min(int(node.get(name, 0) / count) for name, count in each.items()) for node in nodes)
-    most = workers // launch.num_workers
+    have, nodes = ray.cluster_resources(), ray_jobs.nodes()
+    most = cluster.slots(nodes, launch.threads, launch.gpu) // launch.num_workers
     words = "each {} of {}".format(
         "1 worker" if launch.num_workers == 1 else f"{launch.num_workers} workers",
         ("1 GPU and " if launch.gpu else "") + f"{launch.threads} CPU{'s' if launch.threads > 1 else ''}",
@@ -59,6 +59,7 @@ def search(
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "RAY_AIR_NEW_OUTPUT": "0",
     }
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial's error is told by listen
     name = f"sweep-{os.getpid()}"
     plain = {"own": own, "base": base, "folder": str(folder), "cluster": launch.plain()}
     tuner = tune.Tuner(
@@ -76,10 +77,21 @@ def search(
         ),
         param_space=None if points is None else {"point": tune.grid_search(points)},
     )
+    done = threading.Event()
+    clearing = threading.Thread(target=_clear, args=(done,), daemon=True)
+    clearing.start()
     try:
         tuner.fit()
     finally:
+        done.set()
+        clearing.join()
         launch.tidy(name)
+
+
+def _clear(done: threading.Event) -> None:
+    """A trial that is killed leaves what its training held; the next ones need it."""
+    while not done.wait(2):
+        ray_jobs.free_the_dead()
 
 
 def one(config: dict, plain: dict) -> None:
@@ -128,7 +140,7 @@ class _Listener(tune.Callback):
         self.listen.end(_point(trial), trial.last_result)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        error = trial.get_error()
+        error = trial.get_pickled_error() or trial.get_error() or RuntimeError("its process was killed")
         self.listen.failed(_point(trial), getattr(error, "cause", None) or error)
 
 

@@ -28,6 +28,18 @@ def test_ctrl_c_twice_while_a_stage_trains(cluster, undisturbed, tmp_path):
     assert statuses(work_dir) == {"FINISHED", "KILLED"}
 
 
+def test_sigterm_while_a_stage_trains(undisturbed, tmp_path):
+    """To the command alone, as a queue sends it; Ray has a way of its own with it."""
+    work_dir = with_cached(tmp_path / "work", undisturbed, "data")
+    with Started(work_dir, "cluster=local") as command:
+        until(lambda: reports(work_dir, "generator") > 1)
+        os.kill(command.process.pid, signal.SIGTERM)
+        assert command.end(LIMIT) == 143, command.said()
+        until(lambda: not command.family(), LIMIT)
+    assert command.said().splitlines()[-1] == KEPT and "Traceback" not in command.said()
+    assert statuses(work_dir) == {"FINISHED", "KILLED"}
+
+
 def test_ctrl_c_while_torch_is_imported(tmp_path):
     line = [sys.executable, ROOT / "pipelines" / "run.py", *TINY, "cluster=inline", f"work_dir={tmp_path / 'work'}"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as command:

@@ -144,3 +144,20 @@ def test_a_writer_is_killed_within_a_shard_and_another_goes_on_in_bounded_memory
     assert shards.made_again(tmp_path) == 0 and shards.recorded(tmp_path) == 20
     styled = np.load(path, mmap_mode="r")
     assert all((styled[row] == row // 4 * 4 % 251).all() for row in range(0, 640, 37))
+
+
+def test_a_part_that_is_not_seen_is_told_and_one_that_is_done_is_not_asked_for(tmp_path):
+    job = {"label": "styles", "part": str(tmp_path / "a.part"), "folder": str(tmp_path / "a")}
+    with pytest.raises(
+        ValueError, match=r"styles: .*a.part is not there on \S+; expected work_dir on storage that all"
+    ):
+        shards.wanted(job)
+    (tmp_path / "a.part" / "shards").mkdir(parents=True)
+    assert shards.wanted(job)
+    with pytest.raises(
+        ValueError, match="styles: 0 of 2 shards are in .*; expected work_dir on storage that all nodes"
+    ):
+        shards.check_all_there(job, tmp_path / "a.part", 2)
+    shards.check_all_there(job, tmp_path / "a.part", 0)
+    (tmp_path / "a.part").rename(tmp_path / "a")
+    assert not shards.wanted(job)

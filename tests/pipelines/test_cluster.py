@@ -1,0 +1,114 @@
+"""Where work is done: room on nodes, actors that are lost, storage that nodes do not share. Ray in this process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from started import ROOT
+
+from pipelines import cluster, ray_jobs
+
+
+@pytest.mark.parametrize(
+    ("wanted", "nodes", "threads", "expected"),
+    [
+        ("auto", [{"CPU": 8}], 2, (1, False)),
+        (4, [{"CPU": 8}], 2, (4, False)),
+        ("auto", [{}, {"CPU": 16, "GPU": 4}, {"CPU": 4, "GPU": 4}], 2, (6, True)),
+        (5, [{}, {"CPU": 5}, {"CPU": 7}], 2, (5, False)),
+    ],
+)
+def test_workers_are_on_one_node_each(wanted, nodes, threads, expected):
+    assert cluster.room(wanted, nodes, threads) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "nodes", "threads", "told"),
+    [
+        (
+            "auto",
+            [{"CPU": 1}, {"CPU": 1}],
+            2,
+            "a worker claims 2 CPU cores of one node, and there are 2 CPU cores and 0 GPUs on 2",
+        ),
+        (
+            "auto",
+            [{"CPU": 2, "GPU": 1}],
+            4,
+            "a worker claims 4 CPU cores and a GPU of one node, .*smaller cluster.cpus_per_worker",
+        ),
+        (
+            6,
+            [{"CPU": 5}, {"CPU": 7}],
+            2,
+            "cluster.num_workers is 6; there is room for 1 to 5 workers on 12 CPU cores .* 2 nodes",
+        ),
+        (0, [{"CPU": 2}], 1, "cluster.num_workers is 0; there is room for 1 to 2 workers on 2 CPU cores and 0 GPUs$"),
+    ],
+)
+def test_workers_that_fit_on_no_node_are_refused(wanted, nodes, threads, told):
+    with pytest.raises(ValueError, match=told):
+        cluster.room(wanted, nodes, threads)
+
+
+@pytest.mark.slow
+def test_cores_are_those_that_this_process_may_use():
+    one = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    line = [sys.executable, "-c", one + "from pipelines import cluster; print(cluster.num_cores())"]
+    assert subprocess.run(line, cwd=ROOT, capture_output=True, text=True).stdout == "1\n"
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory):
+    settings = {"cluster": {"kind": "local", "num_workers": 2, "cpus_per_worker": 1}}
+    with cluster.connect(settings | {"work_dir": str(tmp_path_factory.mktemp("work"))}) as launch:
+        launch.start()
+        yield launch
+
+
+@pytest.fixture
+def fragile():
+    """A worker whose process is killed at the first try, or at each; made here, or Ray's processes would import this file."""
+
+    def work(job: dict) -> None:
+        with open(job["log"], "a") as file:
+            file.write("x")
+        if job["fatal"] == "always" or (job["fatal"] and len(Path(job["log"]).read_text()) == 1):
+            os.kill(os.getpid(), 9)
+
+    return work
+
+
+def jobs(folder: Path, *fatal) -> list[dict]:
+    return [{"log": str(folder / str(number)), "fatal": one} for number, one in enumerate(fatal)]
+
+
+@pytest.mark.slow
+def test_a_lost_actor_s_job_is_another_s(launch, fragile, tmp_path):
+    launch(fragile, jobs(tmp_path, "", "once", "", "once", ""), on="pool")
+    assert [len((tmp_path / str(number)).read_text()) for number in range(5)] == [1, 2, 1, 2, 1]
+
+
+@pytest.mark.slow
+def test_a_job_that_kills_whoever_does_it_ends_the_pool(launch, fragile, tmp_path):
+    import ray
+
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        launch(fragile, jobs(tmp_path, "", "always"), on="pool")
+    assert (tmp_path / "1").read_text() == "x" * ray_jobs.TRIES
+
+
+@pytest.mark.slow
+def test_a_work_dir_that_a_node_does_not_see_is_refused(launch, tmp_path, monkeypatch):
+    ray_jobs.check_shared(tmp_path / "new" / "work")
+    assert not (tmp_path / "new" / "work").exists()
+    ray_jobs.check_shared(tmp_path)
+    assert not list(tmp_path.glob("seen-*"))
+    monkeypatch.setattr(ray_jobs, "seen", lambda path: not Path(path).exists())  # this machine's one node sees it
+    with pytest.raises(ValueError, match=r"which \d+\.\d+\.\d+\.\d+ do not see; expected storage that all nodes share"):
+        ray_jobs.check_shared(tmp_path)
+    assert not list(tmp_path.glob("seen-*"))
+    with pytest.raises(ValueError, match="in Ray's copy of the code, which may be removed; expected work_dir=/shared"):
+        ray_jobs.check_shared(tmp_path / "_ray_pkg_0a1b" / "outputs")
