@@ -63,7 +63,7 @@ def images(node) -> list[str]:
 def test_ray_has_one_version_everywhere():
     pinned = re.search(r"^ray==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
     found = images(DOCUMENTS)
-    assert len(found) == 3 and len(set(found)) == 1 and f"-t {found[0]} ." in (DEPLOY / "Dockerfile").read_text()
+    assert len(found) == 4 and len(set(found)) == 1 and f"-t {found[0]} ." in (DEPLOY / "Dockerfile").read_text()
     version, python, *_ = re.search(r"^ARG RAY_TAG=(\S+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)[1].split(
         "-"
     )
@@ -119,6 +119,8 @@ def test_mlflow_is_called_as_it_listens():
     service = next(d for d in DOCUMENTS if d["kind"] == "Service")
     host = f"{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
     assert settings(*entrypoint())["tracking"]["uri"] == f"http://{host}"
+    (wait,) = PODS[0]["initContainers"]
+    assert f"urlopen('http://{host}/health'" in wait["args"][0]
     assert service["spec"]["selector"].items() <= MLFLOW["metadata"]["labels"].items()
     container = MLFLOW["spec"]["containers"][0]
     given = dict(argument.lstrip("-").split("=", 1) for argument in container["args"])
@@ -220,6 +222,10 @@ def test_the_slurm_script_starts_ray_and_mlflow_then_the_command_and_ends_them(t
     used = settings(script, arguments)
     assert used["cluster"]["kind"] == "auto" and used["work_dir"] == str(tmp_path / "shared" / "reid-da")
     server = calls[place["mlflow server"]]
+    assert any(
+        call.startswith("python -c ") and f"{used['tracking']['uri']}/health" in call
+        for call in calls[: place["python pipelines"]]
+    )
     assert used["tracking"]["uri"] == "http://{}:{}".format(*re.search(r"--host (\S+) --port (\d+)", server).groups())
     assert "--workers 1" in server and not any(call.startswith("scontrol") for call in calls)
 
