@@ -155,6 +155,12 @@ def held(path: str | Path, tell: Callable[[], None] | None = None) -> Iterator[N
     except Timeout:
         tell()
         lock.acquire()
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        raise ValueError(
+            f"{path}: no file can be locked there; expected work_dir on storage with locks (NFS 4, Lustre with flock)"
+        ) from error
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """The front of every command: its options, Ctrl-C, and errors turned into clear lines.
 
-Exit codes: 0 done, 2 bad input (one to three lines on stderr, no traceback), 130 Ctrl-C, 143 SIGTERM (as queues send it that take
-machines away), 1 a bug (with its traceback).
+Exit codes: 0 done, 2 bad input (one to three lines on stderr, no traceback), 130 Ctrl-C, 143 SIGTERM (as a queue sends when it
+takes a machine away), 1 a bug (with its traceback).
 """
 
 import os
@@ -51,7 +51,7 @@ def stoppable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         sys.stderr.write(stopped)
-        sys.exit(code)
+        sys.exit(code or 130)
     finally:
         for one, handler in before.items():
             if signal.getsignal(one) is interrupt:

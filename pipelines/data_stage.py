@@ -38,10 +38,8 @@ def data_stage(settings: dict, role: str, version: int, *, judging: bool = False
     """
     block, data = settings[role], settings["data"]
     values = {"reader": block["reader"], "images": settings["images"]} | {"skip_unreadable": data["skip_unreadable"]}
-    if block["name"] != block.get(
-        "layout", block["name"]
-    ):  # a network of one's own: its rows and runs are its own, too
-        values["name"] = block["name"]
+    if block["name"] != block["layout"]:
+        values["name"] = block["name"]  # a network of one's own: its rows and runs are its own, too
     root = data_root(settings, role)
     if root is None:
         world = {

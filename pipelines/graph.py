@@ -222,12 +222,13 @@ def _method_stage(name: str, settings: dict, data: dict[str, Stage], labels: str
 def _version(name: str, block: dict, inputs: dict[str, Stage]) -> int:
     """Of a method's code: raised for those trainings alone that have come to be others."""
     erased = bool(block.get("random_erasing"))  # what it fills in is no longer the mean itself
-    styles = inputs.get(
-        "styles"
-    )  # a generator's or folder's are cropped by their own shape; drawn images have the same
-    cropped = styles is not None and "draw" not in inputs["target"].settings
-    cropped = cropped and styles.settings["styles"] in ("generator", "folder")
-    return VERSIONS["method"] + erased + cropped + (name == "ftl")  # its decoder stays in stage 2
+    cropped = False
+    if "styles" in inputs and inputs["styles"].settings["styles"] in ("generator", "folder"):
+        # by the styles' own shape; drawn images are twice as high as wide, as styles of the recipes' sizes are
+        data = inputs["target"].settings
+        cropped = "draw" not in data or data["images"]["height"] != 2 * data["images"]["width"]
+    still = name == "ftl"  # its decoder, in stage 2
+    return VERSIONS["method"] + erased + cropped + still
 
 
 def _backbone(settings: dict) -> dict:

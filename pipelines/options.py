@@ -163,7 +163,11 @@ def _recipe_settings(settings: dict) -> dict:
 
 def _layout(block: dict) -> str:
     """Which of conf/dataset/ a data set's block is, whatever it is called."""
-    return block.get("layout", block["name"])
+    if "layout" not in block:
+        raise ValueError(
+            f"conf/dataset/{block['name']}.yaml has no layout; expected its own name: layout: {block['name']}"
+        )
+    return block["layout"]
 
 
 @cache

@@ -6,7 +6,8 @@
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -146,19 +147,22 @@ def in_group(worker: Callable, jobs: list[dict]) -> Exception | None:
 
 
 def free_the_dead() -> None:
-    """Remove placement groups whose maker has died: Ray keeps them, and their CPUs, till the end of the job that he was of.
+    """Remove this job's placement groups whose maker, an actor, has died: Ray keeps them, and their CPUs, till the job's end.
 
     It is what the NO_DASHBOARD one does by way of a dashboard.
     """
+    import ray
     from ray._private.state import state
     from ray._raylet import PlacementGroupID
     from ray.core.generated.gcs_pb2 import PlacementGroupTableData
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+    job = bytes.fromhex(ray.get_runtime_context().get_job_id())
     for raw in state._connect_and_get_accessor().get_placement_group_table():
         group = PlacementGroupTableData.FromString(raw)
+        ours = group.creator_job_id == job and not group.is_detached
         made_by_actor = group.creator_actor_id.strip(b"\xff")  # no actor, such as Tune in the command: all ones
-        if made_by_actor and group.creator_actor_dead and group.state != PlacementGroupTableData.REMOVED:
+        if ours and made_by_actor and group.creator_actor_dead and group.state != PlacementGroupTableData.REMOVED:
             remove_placement_group(PlacementGroup(PlacementGroupID(group.placement_group_id)))
 
 
@@ -173,7 +177,8 @@ def check_shared(work_dir: Path) -> None:
     """Refuse a work_dir that some node does not see: what a worker there made would be nobody's.
 
     Raises:
-        ValueError: names the nodes; or it lies in a package that `ray job submit` has sent, which Ray may remove.
+        ValueError: names the nodes that do not see it, or do not answer in a minute; or it lies in a package that `ray job submit`
+            has sent, which Ray may remove.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -182,28 +187,39 @@ def check_shared(work_dir: Path) -> None:
         raise ValueError(
             f"work_dir is {work_dir}, in Ray's copy of the code, which may be removed; expected work_dir=/shared/..."
         )
-    marker, new = work_dir / f"seen-{uuid.uuid4().hex}", not work_dir.exists()
-    work_dir.mkdir(parents=True, exist_ok=True)
-    marker.touch()
-    try:
-        there = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
-        look = ray.remote(num_cpus=0, max_retries=0)(seen)
+    look = ray.remote(num_cpus=0, max_retries=0)(seen)
+    there = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    with _marked(work_dir) as marker:
         asked = {
-            look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-                str(marker)
-            ): address
+            look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(marker): address
             for node, address in there.items()
         }
-        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=60)  # a node may be lost meanwhile
-        blind = [asked[one] for one in answered if not ray.get(one)]
+        answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=60)
+        blind = []
+        for one in answered:
+            with suppress(ray.exceptions.RayError):  # the node has been lost meanwhile
+                blind += [asked[one]] * (not ray.get(one))
+    for which, what in ((blind, "do not see"), ([asked[one] for one in silent], "do not answer whether they see")):
+        if which:
+            raise ValueError(
+                f"work_dir is {work_dir}, which {', '.join(which)} {what}; expected storage that all nodes share"
+            )
+
+
+@contextmanager
+def _marked(folder: Path) -> Iterator[str]:
+    """A file in the folder, for a moment; nothing of it stays, nor the folder if it was not there."""
+    new = [one for one in (folder, *folder.parents) if not one.exists()]
+    marker = folder / f"seen-{uuid.uuid4().hex}"
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    try:
+        yield str(marker)
     finally:
         marker.unlink()
-        if new:
-            work_dir.rmdir()  # nothing is written before the settings have been looked at
-    if blind:
-        raise ValueError(
-            f"work_dir is {work_dir}, which {', '.join(blind)} do not see; expected storage that all nodes share"
-        )
+        with suppress(OSError):  # not empty: another command has begun there
+            for one in new:
+                one.rmdir()
 
 
 def seen(path: str) -> bool:

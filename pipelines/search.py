@@ -36,11 +36,12 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
     work_dir = Path(settings["work_dir"]).absolute()
     with cluster.connect(settings) as launch:
         data = data_stage.data_stage(settings, "target", graph.VERSIONS["data"], judging=True)
-        plan = searching.plan(model, data, own)
-        features = plan[-1]
+        features = searching.plan(model, data, own)[-1]
         with Screen(work_dir) as screen:
-            stages.make(plan, settings, launch, screen)
-    answers, found = searching.Answers(features, work_dir, own["cameras"]), []
+            stages.make([data], settings, launch, screen)
+            rows = searching.rows(features, work_dir, own["cameras"])
+            stages.make([features], settings, launch, screen)
+    answers, found = searching.Answers(features, work_dir, rows), []
     about = {key: model.about[key] for key in ("method", "source", "height", "width")}
     about |= {"model": own["model"], "target": data.about["dataset"], "among": features.settings["split"]}
     about |= {"crops": len(answers.rows), "cameras": own["cameras"]}
@@ -50,9 +51,8 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         found.append(answer)
     for answer in found[:TOLD]:
         print("\n".join(searching.lines(answer)))
-    key = hashlib.sha256("\0".join([features.hash, str(own["k"]), str(own["cameras"]), *paths]).encode()).hexdigest()[
-        :8
-    ]
+    asked = [features.hash, str(own["k"]), str(own["cameras"]), *paths]
+    key = hashlib.sha256("\0".join(asked).encode()).hexdigest()[:8]
     folder = work_dir / "searches" / f"{Path(own['query']).stem}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     cache.write_json(folder / "answers.json", about | {"answers": found})

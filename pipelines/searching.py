@@ -93,32 +93,38 @@ def embed_split(job: dict) -> None:
         distributed.broadcast(None)  # nobody goes on before the folder is in place
 
 
+def rows(features: Stage, work_dir: Path, cameras: list[int | str] | None) -> np.ndarray:
+    """The rows, of the split that a features stage is of, of those cameras' crops: numbers or names; None: all cameras.
+
+    Raises:
+        ValueError: a camera that has no crop there.
+    """
+    data = features.inputs["target"].folder(work_dir)
+    store, names = ImageStore(data / features.settings["split"]), camera_names(data)
+    there = {int(number): names.get(int(number)) for number in store.camera_names}
+    if cameras is None:
+        return np.arange(len(store))
+    numbers = {str(number): number for number in there} | {name: number for number, name in there.items() if name}
+    if unknown := [camera for camera in cameras if str(camera) not in numbers]:
+        known = ", ".join(f"{number} ({name})" if name else str(number) for number, name in there.items())
+        raise ValueError(f"cameras has {unknown[0]}, of which there is no crop; expected some of {known}")
+    return np.flatnonzero(np.isin(store.cameras, [numbers[str(camera)] for camera in cameras]))
+
+
 class Answers:
     """The nearest crops of queries, by a finished features stage.
 
     Args:
-        features: that stage. work_dir: absolute. cameras: numbers or names of those whose crops are searched; None: all.
-    Raises:
-        ValueError: a camera that has no crop there.
+        features: that stage. work_dir: absolute. rows: of the crops that are searched (see `rows`).
     """
 
-    def __init__(self, features: Stage, work_dir: Path, cameras: list[int | str] | None = None):
+    def __init__(self, features: Stage, work_dir: Path, rows: np.ndarray):
         model, data = (features.inputs[role].folder(work_dir) for role in ("model", "target"))
         split = features.settings["split"]
         self.store, self.names, self.resample = ImageStore(data / split), camera_names(data), SPLITS[split]
         self.method = trained_method(model).to(distributed.device())
-        self.rows = np.flatnonzero(np.isin(self.store.cameras, self._numbers(cameras)))
+        self.rows = rows
         self.index = retrieval.index(np.load(features.folder(work_dir) / "features.npy", mmap_mode="r")[self.rows])
-
-    def _numbers(self, cameras: list[int | str] | None) -> list[int]:
-        there = {int(number): self.names.get(number) for number in self.store.camera_names}
-        if cameras is None:
-            return list(there)
-        numbers = {str(number): number for number in there} | {name: number for number, name in there.items() if name}
-        if unknown := [camera for camera in cameras if str(camera) not in numbers]:
-            known = ", ".join(f"{number} ({name})" if name else str(number) for number, name in there.items())
-            raise ValueError(f"cameras has {unknown[0]}, of which there is no crop; expected some of {known}")
-        return [numbers[str(camera)] for camera in cameras]
 
     def of(self, paths: Sequence[str], k: int) -> Iterator[dict]:
         """For each image file "query", its path, and "nearest", the k nearest crops, fewer where there are no more.

@@ -126,10 +126,8 @@ def _drawn(values, draws: random.Random):
         return draws.randint(low, high) if whole else draws.uniform(low, high)
     if not whole:
         return low * (high / low) ** draws.random()
-    least, most = (
-        low - 0.5,
-        high + 0.5,
-    )  # a whole number stands for what is rounded to it: the ends for as much as others
+    # a whole number stands for what is rounded to it: the ends for as much as others
+    least, most = low - 0.5, high + 0.5
     return min(max(round(least * (most / least) ** draws.random()), low), high)
 
 

@@ -61,6 +61,7 @@ class Views:
         with self.track.lock:
             self._end_stages(one, "KILLED")
             self._close(one, numbers)
+        self.errors.pop(one.key, None)  # tpe may try a point again
         self.rows[one.key] = {"point": point, "key": one.key, "settings": one.own()[0].hash} | numbers
         if missing:
             self.spent["made"] += 1

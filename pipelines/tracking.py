@@ -91,7 +91,7 @@ class Tracking:
         """
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        watch = FileLock(self._folder(self.tags["stage"]) / f"{self.key}.watch.lock")
+        watch = FileLock(self._folder(self.tags["stage"]) / f"{self.key}.watch.lock", fallback_to_soft=False)
         try:
             watch.acquire(timeout=0)
         except Timeout:

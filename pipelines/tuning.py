@@ -7,6 +7,7 @@ here ends a trial: one that should end early ends itself (stopping.py), so Tune 
 import logging
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import ray
@@ -91,7 +92,8 @@ def search(
 def _clear(done: threading.Event) -> None:
     """A trial that is killed leaves what its training held; the next ones need it."""
     while not done.wait(2):
-        ray_jobs.free_the_dead()
+        with suppress(ray.exceptions.RayError):  # tried again
+            ray_jobs.free_the_dead()
 
 
 def one(config: dict, plain: dict) -> None:

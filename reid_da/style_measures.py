@@ -28,7 +28,7 @@ class CameraStore:
 
 
 def camera_measure(real, styled, cameras) -> tuple[np.ndarray, np.ndarray, float]:
-    """How often styled images are taken for the wanted camera, and how often real ones are for their own.
+    """How often styled images are classified as the wanted camera's, and how often real ones as their own's.
 
         share_ik = mean over images n of camera i of [styled_nk = k]
         accuracy_k = mean over images n of camera k of [real_n = k]

@@ -59,9 +59,8 @@ def _of_camera_folders(root: str) -> Dataset:
             f"{root}: {twice[0]} and {folders[cameras[twice[0]]]} are both camera {cameras[twice[0]]}\n"
             "expected a folder for each camera\nput them into one, or give one of them another number"
         )
-    places = sorted(
-        (os.path.join(root, name) for name in cameras), key=os.path.islink
-    )  # a folder's crops before a link's
+    # a folder's crops before a link's
+    places = sorted((os.path.join(root, name) for name in cameras), key=os.path.islink)
     files, unmatched = files_below(root, first=places)
     records, found, hidden = [], set(), []
     for path in files:
@@ -77,7 +76,7 @@ def _of_camera_folders(root: str) -> Dataset:
         home = os.path.join(root, empty[0])
         if home in unmatched:
             raise ValueError(
-                f"{home} leads to {os.path.realpath(home)}, whose crops are another camera's already\n"
+                f"{home} leads to {os.path.realpath(home)}, which is read already\n"
                 "expected crops of its own for each camera\nput them there, or take the link away"
             )
         others = [os.path.relpath(path, home) for path in sorted(unmatched) if path.startswith(home + os.sep)]

@@ -14,11 +14,12 @@ def files_below(folder: str, first: Sequence[str] = ()) -> tuple[list[str], list
     Args:
         first: folders in it, or links, that are entered before others: what lies there is theirs, if it can be reached twice.
     """
-    files, strange, links, entered = [], [], [], set()
-    waiting = [folder, *reversed(first)]
+    files, strange, links = [], [], []
+    root, entered = folder, {os.path.realpath(folder)}
+    waiting = [root, *reversed(first)]
     while waiting or links:
         folder = waiting.pop() if waiting else links.pop(0)  # what a folder really holds comes before what is linked to
-        if (real := os.path.realpath(folder)) in entered:
+        if (real := os.path.realpath(folder)) in entered and folder is not root:
             strange.append(folder)
             continue
         entered.add(real)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from started import ROOT
+from started import ROOT, until
 
 from pipelines import cluster, ray_jobs
 
@@ -98,6 +98,33 @@ def test_a_job_that_kills_whoever_does_it_ends_the_pool(launch, fragile, tmp_pat
     with pytest.raises(ray.exceptions.ActorDiedError):
         launch(fragile, jobs(tmp_path, "", "always"), on="pool")
     assert (tmp_path / "1").read_text() == "x" * ray_jobs.TRIES
+
+
+@pytest.mark.slow
+def test_what_a_dead_actor_held_is_freed_and_what_was_to_outlive_it_is_not(launch):
+    import ray
+    from ray.util.placement_group import placement_group, placement_group_table
+
+    class Maker:
+        def make(self, lifetime: str | None) -> str:
+            return placement_group([{"CPU": 1}], lifetime=lifetime).id.hex()
+
+    def states() -> list[str]:
+        table = placement_group_table()
+        return [table[one]["state"] for one in made]
+
+    maker = ray.remote(num_cpus=0)(Maker).remote()
+    made = [ray.get(maker.make.remote(lifetime)) for lifetime in (None, "detached")]
+    ray_jobs.free_the_dead()
+    until(lambda: states() == ["CREATED", "CREATED"], 60)
+    ray.kill(maker)
+
+    def freed() -> bool:
+        ray_jobs.free_the_dead()
+        return states()[0] == "REMOVED"
+
+    until(freed, 60)
+    assert states() == ["REMOVED", "CREATED"]
 
 
 @pytest.mark.slow

@@ -90,6 +90,26 @@ def test_no_true_styles_where_names_tell_no_person():
         graph.styles(options.compose(["source=market", "target=folder", "hhl.styles=redrawn"]))
 
 
+@pytest.mark.slow
+def test_trainings_that_have_come_to_be_others_have_another_version(tmp_path):
+    (tmp_path / "camera_1").mkdir()
+    (tmp_path / "camera_2").mkdir()
+    for number in range(40):
+        (tmp_path / f"camera_{number % 2 + 1}" / f"{number}.jpg").touch()
+    own = ["source=market", "target=folder", f"target.root={tmp_path}"]
+
+    def versions(*given: str) -> dict[str, int]:
+        plan = graph.plan(options.compose([*given, "pretrain.batch=16", "gan.batch=8"]))
+        return {stage.name: stage.version for stage in plan if stage.name in ("baseline", "hhl", "arn", "ftl")}
+
+    assert versions(*PAIR) == {"baseline": 1, "hhl": 1, "arn": 1}
+    assert versions(*own) == {"baseline": 1, "hhl": 2, "arn": 1}, "styles are cropped by their own shape"
+    assert versions(*own, "hhl.styles=jitter")["hhl"] == versions(*own, "hhl.n_t=0")["hhl"] == 1
+    assert versions(*PAIR, "images.width=48")["hhl"] == 2, "drawn ones are not of that shape"
+    assert versions(*PAIR, "methods=[ftl]", "data.world.long_tail=0.5") == {"ftl": 2}
+    assert versions(*PAIR, "hhl.random_erasing=0.5")["hhl"] == 2
+
+
 def one_camera(root: Path) -> list[str]:
     (root / "camera_1").mkdir(parents=True)
     for number in range(40):

@@ -65,10 +65,18 @@ def test_no_picture_is_two_cameras(names, tmp_path):
     there, link = names
     lay_out(tmp_path, f"{there}/a.jpg")
     (tmp_path / link).symlink_to(tmp_path / there)
-    with pytest.raises(
-        ValueError, match=f"{link} leads to .*{there}, whose crops are another camera's already\nexpected"
-    ):
+    with pytest.raises(ValueError, match=f"{link} leads to .*{there}, which is read already\nexpected"):
         folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("to", "told"), [(".", "camera_2 leads to .*root, which is read"), ("..", "no crop in camera_2")]
+)
+def test_a_camera_that_leads_back_is_none(to, told, tmp_path):
+    lay_out(tmp_path / "root", "camera_1/a.jpg", "holiday.jpg")
+    (tmp_path / "root" / "camera_2").symlink_to(to)
+    with pytest.raises(ValueError, match=told):
+        folder(tmp_path / "root")
 
 
 def test_cameras_may_be_links_to_folders_beside_them(tmp_path):
