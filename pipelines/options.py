@@ -199,7 +199,7 @@ def did_you_mean(word: str, known) -> str:
 
 
 def nearest(option: str) -> str:
-    settings = _recipe_settings({"recipe": "quick", "source": {"name": "market"}, "target": {"name": "duke"}})
+    settings = _recipe("quick", "market", "duke")
     names = [*SHORT, *_option_names(settings, "")]
     return " here, though other choices have it" if option in names else did_you_mean(option, names)
 
