@@ -8,6 +8,7 @@ The features of the data set's crops are computed once; another query takes the 
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pipelines import command
@@ -38,9 +39,11 @@ def story(own: dict, compose: Callable[[list[str]], dict]) -> None:
         data = data_stage.data_stage(settings, "target", graph.VERSIONS["data"], judging=True)
         features = searching.plan(model, data, own)[-1]
         with Screen(work_dir) as screen:
-            stages.make([data], settings, launch, screen)
-            rows = searching.rows(features, work_dir, own["cameras"])
-            stages.make([features], settings, launch, screen)
+            stages.forget([data, features], settings, screen.say)
+            make = partial(stages.make, settings=settings | {"force": []}, launch=launch, track=screen)
+            make([data])
+            rows = searching.rows(features, work_dir, own["cameras"])  # an unknown camera is told before the long work
+            make([features])
     answers, found = searching.Answers(features, work_dir, rows), []
     about = {key: model.about[key] for key in ("method", "source", "height", "width")}
     about |= {"model": own["model"], "target": data.about["dataset"], "among": features.settings["split"]}

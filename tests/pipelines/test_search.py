@@ -74,6 +74,19 @@ def test_some_cameras_crops_alone(trained, searched, tmp_path):
     assert all(crop["camera"] == store.cameras[crop["row"]] for crop in answer["nearest"])
 
 
+def test_features_are_made_again_with_the_data_that_they_are_of(searched, tmp_path):
+    Image.new("RGB", (8, 16), "red").save(tmp_path / "crop.jpg")
+
+    def made(*more: str) -> int:
+        code, _, errors = searched("target=folder", f"query={tmp_path / 'crop.jpg'}", *more)
+        assert code == 0, errors
+        (features,) = (tmp_path / "out" / "cache" / "features").glob("*/features.npy")
+        return features.stat().st_mtime_ns
+
+    first = made()
+    assert made() == first < made("force=[data]")
+
+
 def test_a_folder_of_queries_among_a_gallery_of_known_persons(trained, searched, tmp_path):
     """Below the folder, too, and no file that is no image; more crops are asked for than there are."""
     folder = tmp_path / "who (ö)"
