@@ -96,13 +96,14 @@ def training(arguments):
     learner = StarGAN(*networks, steps=STEPS, n_critic=N_CRITIC, **more)
     draw = torch.Generator().manual_seed(0)
     real = (torch.rand(batch, 3, *size, generator=draw) * 2 - 1).to(device)
+    alpha = torch.rand(batch, generator=draw).to(device)
     cameras = (torch.arange(batch) % CAMERAS).to(device)
     wanted = cameras.flip(0)
-    fixed = {"images": real, "cameras": cameras, "wanted": wanted}
+    fixed = {"images": real, "cameras": cameras, "wanted": wanted, "alpha": alpha}
 
     def update():
         for step in range(N_CRITIC):
-            learner.update(fixed | {"step": step, "draw": lambda _, shape: torch.rand(shape, generator=draw)})
+            learner.update(fixed | {"step": step})
 
     def bare():
         for step in range(N_CRITIC):

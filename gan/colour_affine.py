@@ -35,6 +35,7 @@ class ColourAffineGenerator(nn.Module):
 
     def __init__(self, num_cameras: int, *, channels: int = 48) -> None:
         super().__init__()
+        self.has_looks = False
         self.register_buffer("matrices", torch.zeros(num_cameras, 3, 3))
         self.register_buffer("shifts", torch.zeros(num_cameras, 3))
         # No instance norm: the mean colour that it takes away is what tells the camera.
@@ -54,7 +55,8 @@ class ColourAffineGenerator(nn.Module):
             ValueError: a height or width that is no multiple of 4; no looks yet, from `measure` or from a state_dict.
         """
         check_multiple(images, _BLOCK)
-        if not self.matrices.any():
+        self.has_looks = self.has_looks or bool(self.matrices.any())  # looked at once: it waits for a GPU
+        if not self.has_looks:
             raise ValueError("the cameras' looks are missing: call measure(images, cameras), or load a state_dict")
         features = self.features(F.pixel_unshuffle(images, _BLOCK)).flatten(2)
         summary = torch.cat([features.mean(dim=2), features.std(dim=2)], dim=1)

@@ -19,6 +19,11 @@ def leave_alone(parameters: Iterable[nn.Parameter]) -> None:
     """What `average_gradients` does in a single process: nothing."""
 
 
+def finite(values: Tensor) -> Tensor:
+    """What `finite_everywhere` does in a single process: 1. where all values are finite, else 0., without waiting for them."""
+    return values.isfinite().all().to(values.dtype)
+
+
 class StarGAN:
     """Two networks, two Adams, one update.
 
@@ -44,8 +49,8 @@ class StarGAN:
             gradient penalty and the means of all terms stay in float32.
         average_gradients: called with D's (G's) parameters between backward and Adam, to average .grad over ranks;
             once for each step that the network moves in.
-        everywhere: called before it with whether this rank's terms are finite: whether those of all ranks are, so that
-            none waits for one that has stopped.
+        finite_everywhere: of this rank's terms (n,), a tensor of one number: 1. if those of all ranks are finite, else 0.,
+            so that none waits for one that has stopped.
 
     Raises:
         ValueError: a setting out of its range.
@@ -71,7 +76,7 @@ class StarGAN:
         ema: float = 0.0,
         precision: str = "float32",
         average_gradients: Callable[[Iterable[nn.Parameter]], None] = leave_alone,
-        everywhere: Callable[[bool], bool] = bool,
+        finite_everywhere: Callable[[Tensor], Tensor] = finite,
     ) -> None:
         _check(steps, betas, n_critic, decay_from, ema, precision)
         self.generator, self.discriminator = generator, discriminator
@@ -82,7 +87,7 @@ class StarGAN:
         self.averaged = averaging.follower(generator) if ema else generator
         self._networks = {"generator": generator, "discriminator": discriminator}
         self._networks |= {"averaged": self.averaged} if ema else {}
-        self.average_gradients, self.everywhere = average_gradients, everywhere
+        self.average_gradients, self.finite_everywhere = average_gradients, finite_everywhere
         self._optimizers = {
             "generator": torch.optim.Adam(generator.parameters(), lr=lr, betas=tuple(betas)),
             "discriminator": torch.optim.Adam(discriminator.parameters(), lr=lr, betas=tuple(betas)),
@@ -102,8 +107,8 @@ class StarGAN:
 
         Args:
             batch: "images" (B, 3, H, W) float in [-1, 1]; "cameras" (B,) int64 0..K-1; "wanted" (B,) int64, this rank's
-                slice of a permutation of the global batch's cameras; "step" int, 0-based; "draw", a function (purpose,
-                shape) -> float32 tensor on the CPU, uniform in [0, 1), the same for the same step.
+                slice of a permutation of the global batch's cameras; "alpha" (B,) float32, uniform in [0, 1), of the gradient
+                penalty; "step" int, 0-based. All the same for the same step.
 
         Returns:
             This rank's "loss/D", "loss/D_adv", "loss/D_cls", "loss/D_gp", "accuracy/D_cls" (real images, of their
@@ -115,22 +120,28 @@ class StarGAN:
                 as before.
         """
         device = next(self.parameters()).device
-        images, cameras, wanted = (batch[name].to(device) for name in ("images", "cameras", "wanted"))
+        images, cameras, wanted, alpha = (batch[name].to(device) for name in ("images", "cameras", "wanted", "alpha"))
         step = batch["step"]
-        alpha = batch["draw"]("gan/penalty", (len(images),)).to(device)
         with self._autocast(), torch.set_grad_enabled((step + 1) % self.n_critic == 0):
             styled = self.generator(images, wanted)  # one forward serves both: D's step does not change it
-        terms = self._discriminator_terms(images, cameras, styled.detach(), alpha)
-        floats = self._step("discriminator", terms["loss/D"], terms, step)
+        terms, passes = self._discriminator_terms(images, cameras, styled.detach(), alpha)
+        floats = self._step("discriminator", passes, terms, step)
         if styled.requires_grad:
             terms = self._generator_terms(images, cameras, wanted, styled)
-            floats |= self._step("generator", terms["loss/G"], terms, step)
+            floats |= self._step("generator", [terms["loss/G"]], terms, step)
             if self.ema:
                 decay = averaging.warmed(self.ema, (step + 1) // self.n_critic)
                 averaging.follow(self.averaged, self.generator, decay)
         return floats | {"lr": self.learning_rate(step)}
 
-    def _discriminator_terms(self, images: Tensor, cameras: Tensor, styled: Tensor, alpha: Tensor) -> dict[str, Tensor]:
+    def _discriminator_terms(
+        self, images: Tensor, cameras: Tensor, styled: Tensor, alpha: Tensor
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """The terms, and what sums up to loss/D, a graph each.
+
+        Of one graph a GPU would add up a weight's gradients in an order that hangs on when its process began: the penalty's
+        nodes are made by a thread of the GPU, which numbers them by itself. In each of these two meet, and addition commutes.
+        """
         with self._autocast():
             real, logits = self.discriminator(images)
             fake, _ = self.discriminator(styled)
@@ -139,7 +150,9 @@ class StarGAN:
         gp = losses.gradient_penalty(lambda points: self.discriminator(points)[0], images, styled, alpha)
         total = adv + self.weight_cls * cls + self.weight_gp * gp
         accuracy = _accuracy(logits, cameras)
-        return {"loss/D_adv": adv, "loss/D_cls": cls, "loss/D_gp": gp, "loss/D": total, "accuracy/D_cls": accuracy}
+        terms = {"loss/D_adv": adv, "loss/D_cls": cls, "loss/D_gp": gp, "loss/D": total, "accuracy/D_cls": accuracy}
+        passes = [self.weight_gp * gp, -losses.realness(fake), losses.realness(real) + self.weight_cls * cls]
+        return terms, passes
 
     def _generator_terms(self, images: Tensor, cameras: Tensor, wanted: Tensor, styled: Tensor) -> dict[str, Tensor]:
         with self._autocast():
@@ -161,17 +174,23 @@ class StarGAN:
         device = next(self.parameters()).device.type
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
-    def _step(self, name: str, loss: Tensor, terms: dict[str, Tensor], step: int) -> dict[str, float]:
-        """Backward of the loss into the named network alone, average, Adam; the terms as floats, all finite."""
-        floats = dict(zip(terms, torch.stack([term.detach().float() for term in terms.values()]).tolist(), strict=True))
-        broken = [f"{term} is {value}" for term, value in floats.items() if not math.isfinite(value)]
-        if not self.everywhere(not broken):
-            raise FloatingPointError(f"step {step}: {[*broken, 'a term is not finite on another worker'][0]}")
+    def _step(self, name: str, passes: list[Tensor], terms: dict[str, Tensor], step: int) -> dict[str, float]:
+        """Backward passes into the named network alone, average, Adam; the terms as floats, all finite."""
+        values = torch.stack([term.detach().float() for term in terms.values()])
+        told = torch.cat([values, self.finite_everywhere(values)[None]]).to("cpu", non_blocking=True)
+        known = torch.cuda.current_stream(values.device).record_event() if values.device.type == "cuda" else None
         parameters = [parameter for parameter in self._networks[name].parameters() if parameter.requires_grad]
         optimizer = self._optimizers[name]
         optimizer.zero_grad()
-        loss.backward(inputs=parameters)  # G's loss runs through D but leaves no gradient there
+        for loss in passes:
+            loss.backward(inputs=parameters)  # G's loss runs through D but leaves no gradient there
         self.average_gradients(parameters)
+        if known:
+            known.synchronize()  # a GPU is waited for no longer than for the terms; its backward pass goes on
+        floats = dict(zip(terms, told.tolist(), strict=False))
+        if not told[-1]:
+            broken = [f"{term} is {value}" for term, value in floats.items() if not math.isfinite(value)]
+            raise FloatingPointError(f"step {step}: {[*broken, 'a term is not finite on another worker'][0]}")
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         optimizer.step()

@@ -73,7 +73,7 @@ def _send(generator: nn.Module, images, rows: Tensor, cameras: Tensor) -> tuple[
     outputs = outputs.add_(1).mul_(127.5).round_().clamp_(0, 255)  # in place: fresh memory costs more than the sums
     styled = outputs.permute(0, 2, 3, 1).to(torch.uint8, memory_format=torch.contiguous_format)
     if not cuda:
-        return styled, None
+        return styled.cpu(), None
     styled = styled.to("cpu", non_blocking=True)  # into pinned memory, while the caller has the batch before
     event = torch.cuda.Event()
     event.record(torch.cuda.current_stream(device))

@@ -59,7 +59,7 @@ def _generator(job: dict) -> bool:
     generator.to(device)
     discriminator = build(settings["discriminator"], store.num_cameras, height, width).to(device)
     steps = num_steps(settings, len(store) // settings["batch"])
-    ranks = {"average_gradients": distributed.average_gradients, "everywhere": distributed.everywhere}
+    ranks = {"average_gradients": distributed.average_gradients, "finite_everywhere": distributed.finite_everywhere}
     learner = build(settings["training"], generator, discriminator, steps=steps, **ranks)
     given = {"seed": settings["seed"], "device": device, "part": settings["crop"], "resident": _how(job)["resident"]}
     batches = _ahead(translation_batches(store, settings["batch"], **given), steps)

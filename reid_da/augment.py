@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from reid_da.sampling import Draw, generator
+from reid_da.transfer import to_device
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -24,8 +25,7 @@ def normalise(images: torch.Tensor, mean=IMAGENET_MEAN, std=IMAGENET_STD) -> tor
 
 def signed(images: torch.Tensor) -> torch.Tensor:
     """Undo `normalise`: (B, 3, H, W) ImageNet-normalised float -> values in [-1, 1], as decoders of images give them."""
-    mean, std = (images.new_tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return (images * std + mean) * 2 - 1
+    return (images * _of_channels(IMAGENET_STD, images) + _of_channels(IMAGENET_MEAN, images)) * 2 - 1
 
 
 def random_area_crop(
@@ -98,7 +98,7 @@ def random_erasing(
     y, x = torch.arange(height), torch.arange(width)
     rows, columns = (y >= top) & (y < top + tall), (x >= left) & (x < left + wide)
     box = (rows[:, :, None] & columns[:, None, :] & erased[:, None, None])[:, None]
-    return torch.where(box.to(images.device), images.new_tensor(IMAGENET_MEAN).view(3, 1, 1), images)
+    return torch.where(to_device(box, images.device), _of_channels(IMAGENET_MEAN, images), images)
 
 
 def random_shift(images: torch.Tensor, draw: Draw, *, part: float = 8 / 9, flip: float = 0.5) -> torch.Tensor:
@@ -120,7 +120,7 @@ def _resample(images: torch.Tensor, part: torch.Tensor, place: torch.Tensor, fli
     theta[:, :, 2] = (1 - part) * (2 * place - 1)
     pixels = images.permute(0, 3, 1, 2).float()
     count, _, height, width = pixels.shape
-    theta = theta.to(images.device)
+    theta = to_device(theta, images.device)
     # nothing is turned: a row of x and a column of y hold the whole grid, bit for bit, at a tenth of its matrix product
     x = F.affine_grid(theta, [count, 1, 1, width], align_corners=False)[..., 0]
     y = F.affine_grid(theta, [count, 1, height, 1], align_corners=False)[..., 1]
@@ -130,8 +130,13 @@ def _resample(images: torch.Tensor, part: torch.Tensor, place: torch.Tensor, fli
 
 def _scale(pixels: torch.Tensor, mean, std) -> torch.Tensor:
     """In place of pixels, which the caller has made."""
-    mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) * 255 for v in (mean, std))
+    mean, std = (_of_channels(v, pixels) * 255 for v in (mean, std))
     return pixels.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+
+
+def _of_channels(values: Sequence[float], images: torch.Tensor) -> torch.Tensor:
+    """(1, 3, 1, 1) numbers to go with (B, 3, H, W) images."""
+    return to_device(torch.tensor(values, dtype=images.dtype), images.device).view(1, 3, 1, 1)
 
 
 def colour_jitter(images: np.ndarray, copies: int, keys: Iterable, strength: Sequence[float]) -> np.ndarray:

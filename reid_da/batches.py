@@ -51,9 +51,10 @@ def method_batches(
 def translation_batches(
     store: ImageStore, size: int, *, seed: int, device: str = "cpu", part: float = 8 / 9, resident: bool = False
 ) -> Callable[[int], dict]:
-    """The StarGAN's batches: step -> {"images" in [-1, 1], "cameras", "wanted", "step", "draw"}.
+    """The StarGAN's batches: step -> {"images" in [-1, 1], "cameras", "wanted", "alpha", "step"}.
 
-    Wanted cameras are a random permutation of the GLOBAL batch's cameras, so they follow the cameras' frequency.
+    Wanted cameras are a random permutation of the GLOBAL batch's cameras, so they follow the cameras' frequency; alpha is uniform
+    in [0, 1), where the gradient penalty looks between an image and its style.
     """
     stream = sampling.Shuffled(len(store), size, seed=seed, name="stargan")
     store = on_device(store, device) if resident else store
@@ -63,14 +64,15 @@ def translation_batches(
         order = torch.randperm(len(rows), generator=sampling.generator(seed, step, "wanted")).numpy()
         own, wanted = (distributed.local(r, "gan.batch") for r in (rows, rows[order]))
         draw = sampling.draws(seed, step, distributed.rank(), distributed.world())
+        alpha = draw("gan/penalty", (len(own),))
         images = random_shift(to_device(store.take(own)["images"], device), draw, part=part)
         cameras = torch.from_numpy(store.camera_labels)
         return {
             "images": images,
             "cameras": to_device(cameras[own], device),
             "wanted": to_device(cameras[wanted], device),
+            "alpha": to_device(alpha, device),
             "step": step,
-            "draw": draw,
         }
 
     return batch

@@ -4,7 +4,6 @@ Conventions: every rank holds an equal slice of the global batch; every rank com
 gradients are AVERAGED over ranks. So the gradient with N ranks is the gradient of one rank on the global batch.
 """
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -29,8 +28,8 @@ def world() -> int:
 
 
 def device() -> str:
-    """This process's device: its own GPU if it was given one, else the CPU."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    """This process's device: its own GPU if it was given one (torch's current one, which Ray Train sets), else the CPU."""
+    return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
 
 
 def local(rows: np.ndarray, what: str) -> np.ndarray:
@@ -89,9 +88,12 @@ def mean(floats: dict[str, float]) -> dict[str, float]:
     return dict(zip(floats, (values / world()).tolist(), strict=True))
 
 
-def everywhere(held: bool) -> bool:
-    """Whether it holds on every rank, told to all of them."""
-    return mean({"held": float(held)})["held"] == 1
+def finite_everywhere(values: torch.Tensor) -> torch.Tensor:
+    """1. where all values of every rank are finite, else 0.: a tensor of one number, on the values' device, not waited for."""
+    held = values.isfinite().all().to(values.dtype)
+    if world() > 1:
+        dist.all_reduce(held, dist.ReduceOp.MIN)
+    return held
 
 
 class _Gather(torch.autograd.Function):
@@ -136,8 +138,8 @@ def average_gradients(parameters) -> None:
         flat = torch.cat([g.reshape(-1) for g in bucket])
         dist.all_reduce(flat)
         flat /= world()
-        for gradient, part in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        parts = flat.split([g.numel() for g in bucket])
+        torch._foreach_copy_(bucket, [part.view_as(g) for g, part in zip(bucket, parts, strict=True)])
 
 
 class _SumOverRanks(torch.autograd.Function):

@@ -95,20 +95,22 @@ class Learner:
             group["lr"] = group["base_lr"] * factor
         self.method.train()
         self.optimiser.zero_grad(set_to_none=True)
-        floats = self._backward(batch)
-        broken = {name: value for name, value in floats.items() if not math.isfinite(value)}
-        if not distributed.everywhere(not broken):
-            name, value = next(iter(broken.items()), ("a term", "not finite on another worker"))
-            raise FloatingPointError(f"step {batch['step']}: {name} is {value}; a smaller learning rate may help")
-        distributed.average_gradients(p for group in self.groups.values() for p in group)
+        floats, finite = self._backward(batch)
+        if not finite:
+            broken = [f"{name} is {value}" for name, value in floats.items() if not math.isfinite(value)]
+            what = [*broken, "a term is not finite on another worker"][0]
+            raise FloatingPointError(f"step {batch['step']}: {what}; a smaller learning rate may help")
         self.optimiser.step()
         return floats | {"lr_factor": factor}
 
-    def _backward(self, batch: dict) -> dict[str, float]:
-        """The gradients of the whole loss, each part's graph freed before the next one is built; the terms and "loss".
+    def _backward(self, batch: dict) -> tuple[dict[str, float], bool]:
+        """The gradients of the whole loss, each part's graph freed before the next one is built.
 
         The sums are those of one backward pass of the total, to the bit: addition of two numbers commutes. A GPU is waited for
-        once, and no longer than for the last part's terms: its backward pass goes on while the optimiser's calls are queued.
+        once, and no longer than for the last part's terms: its backward pass and the ranks' average go on meanwhile.
+
+        Returns:
+            this rank's terms and "loss", and whether they are finite on every rank.
         """
         told, known, parts = [], None, self.method.parts(batch)
         device = next(self.method.parameters()).device
@@ -119,17 +121,18 @@ class Learner:
                     break
             assert terms, "a method's part without a term"
             loss = sum(self.method.weights.get(name, 1.0) * term for name, term in terms.items())
-            values = torch.stack([*terms.values(), loss]).detach().to("cpu", non_blocking=True)
-            told.append(([*terms], values))
+            values = torch.stack([*terms.values(), loss]).detach()
+            values = torch.cat([values, distributed.finite_everywhere(values)[None]])
+            told.append(([*terms], values.to("cpu", non_blocking=True)))
             known = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
             loss.backward()
             del terms, loss
+        distributed.average_gradients(p for group in self.groups.values() for p in group)
         if known:
             known.synchronize()
-        floats = {
-            name: value for names, values in told for name, value in zip(names, values.tolist()[:-1], strict=True)
-        }
-        return floats | {"loss": sum(float(values[-1]) for _, values in told)}
+        floats = {name: value for names, values in told for name, value in zip(names, values.tolist(), strict=False)}
+        floats["loss"] = sum(float(values[-2]) for _, values in told)
+        return floats, all(bool(values[-1]) for _, values in told)
 
     def state_dict(self) -> dict:
         """Weights and the optimiser's state; with several ranks an assertion that their weights and buffers are equal."""

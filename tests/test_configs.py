@@ -243,14 +243,14 @@ def test_every_generator_choice_steps_with_small_networks(choice, precision):
 def gan_batch(size: int, height: int, width: int) -> dict:
     cameras = torch.arange(size) % 6
     images = torch.rand(size, 3, height, width, generator=sampling.generator("images")) * 2 - 1
-    return {"images": images, "cameras": cameras, "wanted": cameras.roll(1), "draw": sampling.draws(0, 0)}
+    return {"images": images, "cameras": cameras, "wanted": cameras.roll(1), "alpha": torch.rand(len(cameras))}
 
 
 def test_the_papers_generator_names_every_option_at_its_published_value():
     """What the classes take beyond runtime arguments stands in the file, and it is the signature's default."""
     block = gan("gan=paper")
     for part, target, runtime in [
-        ("training", StarGAN, {"generator", "discriminator", "steps", "average_gradients", "everywhere"}),
+        ("training", StarGAN, {"generator", "discriminator", "steps", "average_gradients", "finite_everywhere"}),
         ("generator", Generator, {"num_cameras"}),
         ("discriminator", Discriminator, {"num_cameras", "height", "width"}),
     ]:

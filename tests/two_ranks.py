@@ -132,7 +132,7 @@ def translator(world, averaged):
         distributed.average_gradients(parameters)
 
     settings = {"steps": 4, "n_critic": 2, "weight_identity": 5.0, "ema": 0.5}
-    settings |= {"average_gradients": average_gradients, "everywhere": distributed.everywhere}
+    settings |= {"average_gradients": average_gradients, "finite_everywhere": distributed.finite_everywhere}
     learner = StarGAN(*(network.double() for network in networks), **settings)
     batches = translation_batches(world.target, 8, seed=0)
 
@@ -290,8 +290,7 @@ def not_finite(rank, world):
 
 def translation_not_finite(rank, world):
     """A broken image on rank 1 alone: what this rank says, and D's weights before and after."""
-    averaged = []
-    learner, batches = translator(world, averaged)
+    learner, batches = translator(world, [])
     before, said, batch = snapshot(learner.discriminator.state_dict()), None, batches(0)
     if rank == 1:
         batch["images"][0] = float("nan")
@@ -299,7 +298,7 @@ def translation_not_finite(rank, world):
         learner.update(batch)
     except FloatingPointError as error:
         said = str(error)
-    return {"said": said, "before": before, "after": snapshot(learner.discriminator.state_dict()), "averaged": averaged}
+    return {"said": said, "before": before, "after": snapshot(learner.discriminator.state_dict())}
 
 
 def resume(world, folder, rank):

@@ -67,7 +67,8 @@ def angular_margin(cosine: Tensor, margin: float | Tensor) -> Tensor:
     cos(theta) cos(m) - sin(theta) sin(m) with sin = sqrt(max(1 - cos^2, 1e-12)): acos has an infinite slope at +-1. Beyond
     theta = pi - m, where cos(theta + m) would rise again, cos(theta) - m sin(m), as in the authors' code.
     """
-    margin = torch.as_tensor(margin, dtype=cosine.dtype, device=cosine.device)
+    if not isinstance(margin, Tensor):  # filled on the device: a copy from the CPU would wait for all that it has to do
+        margin = torch.full((), margin, dtype=cosine.dtype, device=cosine.device)
     sine = (1 - cosine.square()).clamp(min=MIN_SQUARED).sqrt()
     turned = cosine * margin.cos() - sine * margin.sin()
     return torch.where(cosine > -margin.cos(), turned, cosine - margin * margin.sin())
@@ -82,8 +83,8 @@ def multiplied(cosine: Tensor, times: int) -> Tensor:
     last, now = torch.ones_like(cosine), cosine
     for _ in range(times - 1):
         last, now = now, 2 * cosine * now - last
-    k = sum((cosine < math.cos(i * math.pi / times)).to(cosine.dtype) for i in range(1, times))
-    k = torch.as_tensor(k, dtype=cosine.dtype, device=cosine.device)
+    borders = (math.cos(i * math.pi / times) for i in range(1, times))
+    k = sum(((cosine < border).to(cosine.dtype) for border in borders), torch.zeros_like(cosine))
     return (1 - 2 * (k % 2)) * now - 2 * k
 
 

@@ -26,11 +26,8 @@ def make_batch(step, size=6):
     casts = torch.eye(3)[cameras][:, :, None, None] * 0.6 - 0.3
     images = (torch.rand(size, 1, 16, 8, generator=rng) - 0.5 + casts).clamp(-1, 1)
     wanted = cameras[torch.randperm(size, generator=rng)]
-
-    def draw(purpose, shape):
-        return torch.rand(shape, generator=torch.Generator().manual_seed(hash((step, len(purpose)))))
-
-    return {"images": images, "cameras": cameras, "wanted": wanted, "step": step, "draw": draw}
+    alpha = torch.rand(size, generator=rng)
+    return {"images": images, "cameras": cameras, "wanted": wanted, "alpha": alpha, "step": step}
 
 
 def snapshot(network):
@@ -72,7 +69,7 @@ def test_terms_are_those_of_the_equations():
     expected = {
         "loss/D_adv": D(styled)[0].mean() - D(images)[0].mean(),
         "loss/D_cls": losses.camera_classification(D(images)[1], cameras),
-        "loss/D_gp": losses.gradient_penalty(lambda x: D(x)[0], images, styled, batch["draw"]("gan/penalty", (6,))),
+        "loss/D_gp": losses.gradient_penalty(lambda x: D(x)[0], images, styled, batch["alpha"]),
         "loss/G_rec": (images - G(styled, cameras)).abs().mean(),
         "loss/G_identity": (images - G(images, cameras)).abs().mean(),
     }
@@ -223,7 +220,7 @@ def test_under_bf16_the_critic_sees_the_penaltys_points_in_float32():
     half, whole = (torch.float32, torch.bfloat16), (torch.float32, torch.float32)
     assert kinds == [half, half, whole, half], "real, styled and the penalty's points; then G's step"
     points, styled = seen[2][0], seen[1][0].float()
-    alpha = batch["draw"]("gan/penalty", (6,))
+    alpha = batch["alpha"]
     assert points.dtype == torch.float32
     assert torch.equal(points, alpha[:, None, None, None] * batch["images"] + (1 - alpha[:, None, None, None]) * styled)
     discriminator.load_state_dict(before)

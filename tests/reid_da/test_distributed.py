@@ -159,7 +159,7 @@ def test_a_term_that_is_not_finite_on_one_rank_stops_both(ranks):
 def test_an_image_that_breaks_the_stargan_on_one_rank_stops_both(ranks):
     for result, what in zip(ranks, ("a term is not finite on another worker", "loss/D_adv is nan"), strict=True):
         found = result["translation not finite"]
-        assert found["said"] == f"step 0: {what}" and found["averaged"] == []
+        assert found["said"] == f"step 0: {what}"
         assert same(found["after"], found["before"])
 
 
