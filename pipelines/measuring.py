@@ -12,6 +12,7 @@ import torch
 
 from pipelines import cache, judging
 from pipelines.build import build
+from pipelines.device import on_device
 from pipelines.files import reporter
 from pipelines.training import new_method, num_steps, trained_method
 from reid_da import checkpoint, distributed, loop, sampling, style_measures
@@ -78,9 +79,9 @@ def refusal(label: str, failed: list[str]) -> str:
     )
 
 
+@on_device
 def _measure(job: dict) -> dict:
     """What result.json says, with arrays."""
-    torch.set_num_threads(job["threads"])
     settings, inputs = job["settings"], {role: Path(folder) for role, folder in job["inputs"].items()}
     torch.manual_seed(sampling.generator(settings["seed"], "weights").initial_seed())
     store = ImageStore(inputs["target"] / "train")

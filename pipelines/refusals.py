@@ -48,6 +48,16 @@ def trainings(settings: dict) -> list[tuple[str, str]]:
     return list(found)
 
 
+def check_compiler(gpu: bool) -> None:
+    """Refuse torch.compile without what it calls: a compiler of C++ for a processor, of C for what starts kernels on a GPU."""
+    language, names = ("C", ["gcc", "clang"]) if gpu else ("C++", ["g++"])
+    names = [os.environ[variable]] if (variable := "CC" if gpu else "CXX") in os.environ else names
+    if not any(map(shutil.which, names)):
+        raise ValueError(
+            f"compile=true needs a {language} compiler, and {' or '.join(names)} is not there; install one, or leave it off"
+        )
+
+
 def check_sizes(settings: dict, num_workers: int) -> None:
     """Refuse options out of range, and global sizes that the workers cannot share equally."""
     gan, sizes, names = settings["gan"], {}, trained(settings)
@@ -59,11 +69,8 @@ def check_sizes(settings: dict, num_workers: int) -> None:
     ):
         if value not in known:
             raise ValueError(f"{option} is {value}; expected one of {', '.join(known)}")
-    compiler = os.environ.get("CXX", "g++")
-    if settings["compile"] and not torch.cuda.is_available() and not shutil.which(compiler):
-        raise ValueError(
-            f"compile=true needs a C++ compiler, and {compiler} is not there; install one, or leave it off"
-        )
+    if settings["compile"]:
+        check_compiler(torch.cuda.is_available())
     for side in ("height", "width"):
         if settings["images"][side] < 1:
             raise ValueError(f"images.{side} is {settings['images'][side]}; expected pixels, at least 1")

@@ -8,6 +8,7 @@ import torch
 
 from gan.translate import translate
 from pipelines import cache
+from pipelines.device import on_device
 from pipelines.styling import trained_generator
 from pipelines.training import trained_method
 from reid_da import distributed
@@ -19,6 +20,7 @@ IMAGES = 512  # held-out crops at most, evenly over query and gallery
 CHUNK = 256  # images embedded together
 
 
+@on_device
 def retrieve(job: dict) -> None:
     """One style_retrieval stage; a finished one is passed over. Rank 0 of the group does it.
 
@@ -28,7 +30,6 @@ def retrieve(job: dict) -> None:
     first = distributed.rank() == 0
     with cache.writing(job) if first else nullcontext():
         if first and not Path(job["folder"]).is_dir():
-            torch.set_num_threads(job["threads"])
             method = trained_method(Path(job["inputs"]["method"])).to(distributed.device())
             result = style_retrieval(method, Path(job["inputs"]["target"]), job["inputs"]["generator"])
             cache.write_json(Path(job["part"]) / "result.json", result)

@@ -13,6 +13,7 @@ import torch
 
 from pipelines import cache, evaluating, results
 from pipelines.cache import Given, Stage
+from pipelines.device import on_device
 from pipelines.files import reporter, save_array
 from pipelines.graph import VERSIONS
 from pipelines.training import trained_method
@@ -125,13 +126,13 @@ def table(found: dict[str, dict], about: dict) -> str:
     return "\n".join(lines)
 
 
+@on_device
 def score(job: dict) -> None:
     """One scores stage; a finished one is passed over. All ranks embed, the first one ranks again."""
     first = distributed.rank() == 0
     with cache.writing(job) if first else nullcontext():
         if distributed.broadcast(Path(job["folder"]).is_dir()):
             return
-        torch.set_num_threads(job["threads"])
         began = time.perf_counter()
         if "model" in job["inputs"]:
             method = trained_method(Path(job["inputs"]["model"])).to(distributed.device())

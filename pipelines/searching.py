@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pipelines import cache, evaluating
 from pipelines.cache import Given, Stage
 from pipelines.data_stage import SPLITS, camera_names
+from pipelines.device import on_device
 from pipelines.files import reporter, save_array
 from pipelines.graph import VERSIONS
 from pipelines.scoring import check_model
@@ -76,13 +76,13 @@ def plan(model: Given, data: Stage, own: dict) -> list[Stage]:
     return [data, Stage("features", f"features of {name}", {"split": split}, inputs, VERSIONS["features"])]
 
 
+@on_device
 def embed_split(job: dict) -> None:
     """One features stage; a finished one is passed over. features.npy: (N, D) float32, a row for each crop of the split."""
     first = distributed.rank() == 0
     with cache.writing(job) if first else nullcontext():
         if distributed.broadcast(Path(job["folder"]).is_dir()):
             return
-        torch.set_num_threads(job["threads"])
         method = trained_method(Path(job["inputs"]["model"])).to(distributed.device())
         store = ImageStore(Path(job["inputs"]["target"]) / job["settings"]["split"])
         progress = partial(reporter(job), total=len(store), phase="embedding")

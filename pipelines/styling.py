@@ -7,13 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from gan.translate import translated
 from pipelines import cache, ready_styles, shards
 from pipelines.build import build
 from pipelines.data_stage import SPLITS
+from pipelines.device import on_device
 from pipelines.files import load_weights, reporter
 from pipelines.shards import Shard
 from reid_da import decoding, distributed
@@ -77,9 +77,9 @@ def remarks(folder: Path) -> list[str]:
     ] * bool(result["made_again"])
 
 
+@on_device
 def _fill(job: dict) -> bool:
     """Make the shard unless it is whole; whether there was anything to do."""
-    torch.set_num_threads(job["threads"])
     shard = Shard(Path(job["part"]) / "styled.npy", *job["rows"])
     with shard.held():
         if shard.whole():

@@ -15,6 +15,7 @@ import torch
 
 from pipelines import cache, evaluating, identity
 from pipelines.build import build, resolve
+from pipelines.device import on_device
 from pipelines.files import load_weights, reporter, save_array, save_weights
 from pipelines.generator_pictures import drawing
 from pipelines.local_copies import nearby
@@ -28,6 +29,7 @@ from reid_da.retrieval import clusters, embed
 from reid_da.transfer import Ahead
 
 
+@on_device
 def train(job: dict, watch: Callable | None = None) -> None:
     """One trained stage, on every rank of the group; a finished one is passed over, an unfinished one goes on.
 
@@ -39,8 +41,6 @@ def train(job: dict, watch: Callable | None = None) -> None:
         if distributed.broadcast(Path(job["folder"]).is_dir()):
             return
         job = distributed.agreed(partial(nearby, job))  # one node's disk may be full
-        torch.set_num_threads(job["threads"])
-        torch.backends.cudnn.deterministic = True
         torch.manual_seed(sampling.generator(job["settings"]["seed"], "weights").initial_seed())
         whole = _generator(job) if job["name"] == "generator" else _method(job, watch)
         if whole and distributed.rank() == 0:

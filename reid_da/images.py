@@ -14,6 +14,8 @@ import torch
 
 from reid_da.records import is_person
 
+ROWS = 1024  # moved at once
+
 
 class ImageStore:
     """A split's pictures and records, read from a folder that `decoding.create` made.
@@ -133,7 +135,10 @@ def _moved(pictures: np.ndarray, device: str) -> torch.Tensor:
             f"data.cache=device: {once.nbytes / 2**30:.1f} GB of pictures, and the device has {free / 2**30:.1f} GB free; "
             "expected room for them: give data.cache=mapped"
         )
-    return torch.from_numpy(np.array(once)).to(device).expand(pictures.shape)
+    moved = torch.empty(once.shape, dtype=torch.uint8, device=device)
+    for part in range(0, len(once), ROWS):  # a memory map: all of it at once would want as much of the CPU's memory
+        moved[part : part + ROWS] = torch.from_numpy(np.array(once[part : part + ROWS]))
+    return moved.expand(pictures.shape)
 
 
 def _rows(pictures: np.ndarray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:

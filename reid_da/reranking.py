@@ -103,7 +103,10 @@ def _weights(features: Tensor, rows: Tensor, columns: Tensor, largest: Tensor) -
         torch.index_select(features, 0, columns[part], out=other)
         torch.sum(one.sub_(other).square_(), 1, out=squared[part])
     weights = torch.exp(-squared / largest[rows])
-    return weights / torch.zeros_like(largest).index_add_(0, rows, weights)[rows]
+    sums = largest.new_zeros(
+        len(largest), dtype=torch.float64
+    )  # a GPU adds in any order; in float64 none of it is left
+    return weights / sums.index_add_(0, rows, weights.double()).to(weights.dtype)[rows]
 
 
 def _average(rows: Tensor, columns: Tensor, weights: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:

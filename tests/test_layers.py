@@ -46,6 +46,7 @@ PLAIN = {
         "stages",
         "cache",
         "data_stage",
+        "device",
         "reading",
         "training",
         "evaluating",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import data_limits, graph, options
+from pipelines import data_limits, graph, options, refusals
 
 PAIR = ["source=market", "target=duke"]
 
@@ -261,6 +261,15 @@ def test_a_baseline_that_only_clusters_is_checked_too():
     given = ["methods=[hhl]", "hhl.sampling=clustered", "baseline.batch=63"]
     with pytest.raises(ValueError, match=r"baseline.batch"):
         graph.plan(options.compose([*PAIR, *given]), num_workers=2)
+
+
+def test_a_gpu_wants_another_compiler(monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("shutil.which", {"clang": "/usr/bin/clang"}.get)
+    refusals.check_compiler(gpu=True)
+    monkeypatch.setenv("CC", "icc")
+    with pytest.raises(ValueError, match="needs a C compiler, and icc is not there"):
+        refusals.check_compiler(gpu=True)
 
 
 def test_compile_without_a_compiler_is_refused(monkeypatch):

@@ -1,0 +1,38 @@
+"""A GPU without room is a line that says what helps, not a traceback; and any work sets its threads and a GPU's order."""
+
+import errno
+import pickle
+
+import pytest
+import torch
+
+from pipelines import training
+from pipelines.device import on_device
+
+SAID = (
+    "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 139.80 GiB of which 12.00 MiB is free. "
+    "Including non-PyTorch memory, this process has 139.78 GiB memory in use.\nSee documentation for Memory Management"
+)
+
+
+def test_no_room_on_the_gpu_names_the_stage_and_what_helps():
+    @on_device
+    def work(job):
+        raise torch.OutOfMemoryError(SAID)
+
+    with pytest.raises(OSError, match="no room") as found:
+        work({"threads": 1, "label": "hhl hhl.beta=0.5"})
+    assert found.value.errno == errno.ENOMEM
+    assert found.value.strerror == (
+        "hhl hhl.beta=0.5: the GPU has no room: CUDA out of memory. Tried to allocate 20.00 MiB; expected a smaller batch, "
+        "precision=bf16, data.cache=mapped, or more workers, which share a batch"
+    )
+
+
+def test_work_is_set_up_and_still_goes_to_rays_workers_by_name(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    before = torch.get_num_threads()
+    seen = on_device(lambda job, more: (torch.get_num_threads(), torch.backends.cudnn.deterministic, more))
+    assert seen({"threads": 2, "label": ""}, "more") == (2, True, "more")
+    torch.set_num_threads(before)
+    assert pickle.loads(pickle.dumps(training.train)) is training.train
