@@ -22,8 +22,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
+from recipes import QUICK
 from torch.nn.parallel import DistributedDataParallel
-from training import LONG, QUICK, World, bare_step, medians
+from training import LONG, World, bare_step, medians
 
 from reid_da import distributed
 from reid_da.backbones import narrow_resnet, resnet50

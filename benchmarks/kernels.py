@@ -13,9 +13,10 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from recipes import METHODS, PAPER
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
-from training import LONG, METHODS, PAPER, World, prepared
+from training import LONG, World, prepared
 
 from reid_da.transfer import Ahead
 

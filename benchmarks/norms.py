@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import OmegaConf
+from recipes import QUICK
 from torch.nn.functional import cosine_similarity
 from tqdm import tqdm
-from training import QUICK
 
 from pipelines import identity_charts
 from pipelines.identity_charts import AGAINST, Norms

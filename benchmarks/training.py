@@ -3,6 +3,7 @@
     python benchmarks/training.py                                     # quick networks, 64x32: five minutes on 2 idle cores
     python benchmarks/training.py --recipe paper --device cuda        # ResNet-50, 256x128, published batches; --precision bf16
     python benchmarks/training.py --methods hhl --repeats 9           # --compile: torch.compile, in all of (a), (b) and (c)
+    python benchmarks/training.py --recipe thin --without-loader      # what starting a step's operations costs, on a CPU
 
 Images a second of (a) the bare network: forward and backward passes of the method's own modules over tensors that lie on the
 device, with means of the outputs for losses; (b) the full step: rows of the store, augmentation, losses, gradients, optimiser;
@@ -11,6 +12,9 @@ take turns, then (b) and (c), and medians of the turns are told, so that a busy 
 networks' convolutions and products in (b), 2 for a multiplication and an addition, and their share of what a large square matrix
 product attains here in the same precision (float32 on a GPU: TF32, in which cuDNN convolves). Aim: b/a at least 0.95 on a
 GPU with ResNet-50 and 0.90 on two CPU cores; b/c at least 1.5 there with the quick network.
+
+The thin recipe has all layers of ResNet-50 with few channels, few and small images, and batches prepared by a thread as for a GPU:
+next to no arithmetic. Its b/a is that of a step which waits for the host, as ARN's published batch does on a large GPU.
 """
 
 import argparse
@@ -24,40 +28,21 @@ import numpy as np
 import torch
 from PIL import Image
 from plain_loader import loaders
+from recipes import METHODS, RECIPES, THIN
 from torch.utils.flop_counter import FlopCounterMode
 
 from reid_da import decoding
-from reid_da.backbones import narrow_resnet, pool, resnet50
+from reid_da.backbones import pool
 from reid_da.batches import method_batches
 from reid_da.datasets import synthetic
 from reid_da.datasets.dukemtmc import dukemtmc
 from reid_da.datasets.market1501 import market1501
-from reid_da.learner import Learner, adam, one_cycle, sgd, step_decay
+from reid_da.learner import Learner
 from reid_da.methods.arn import ARN
-from reid_da.methods.baseline import Baseline
 from reid_da.methods.hhl import HHL
 from reid_da.transfer import Ahead
 
 LONG = 1_000_000  # steps of the pretended training: the schedule stands still
-QUICK = {
-    "size": (64, 32),
-    "backbone": narrow_resnet,
-    "optimiser": partial(adam, lr=dict.fromkeys(("base", "new", "shared", "encoders", "classifier"), 3e-3)),
-    "schedule": one_cycle,
-    "baseline": {"batch": 64, "embedding": 256},
-    "hhl": {"batch": 64, "embedding": 256, "n_t": 8, "persons": 8, "images_per_person": 4, "freeze_embedding": False},
-    "arn": {"persons": 16, "images_per_person": 4, "target_batch": 32, "dropout": 0.0},
-}
-PAPER = {
-    "size": (256, 128),
-    "backbone": partial(resnet50, weights=None),
-    "optimiser": partial(sgd, lr={"base": 1e-2, "new": 1e-1, "shared": 1e-7, "encoders": 1e-3, "classifier": 2e-3}),
-    "schedule": step_decay,
-    "baseline": {},
-    "hhl": {"freeze_embedding": False},
-    "arn": {},
-}
-METHODS = {"baseline": Baseline, "hhl": HHL, "arn": ARN}
 
 
 class World:
@@ -169,7 +154,7 @@ def measure(name, world, recipe, arguments):
     method, learner, streams, batches = prepared(name, world, recipe, arguments)
     fixed = batches(0) | {"device": arguments.device}
     count = sum(len(part["images"]) for part in fixed.values() if isinstance(part, dict))
-    ahead = Ahead(batches, LONG, arguments.device) if arguments.device != "cpu" else batches
+    ahead = Ahead(batches, LONG, arguments.device) if arguments.device != "cpu" or recipe is THIN else batches
     flops = operations(method, fixed, arguments.precision)
     for part in method.children() if arguments.compile else ():
         part.compile(mode=arguments.compile)
@@ -193,7 +178,7 @@ def measure(name, world, recipe, arguments):
 
 def parsed():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", choices=("quick", "paper"), default="quick")
+    parser.add_argument("--recipe", choices=RECIPES, default="quick")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
@@ -219,7 +204,7 @@ def main():
     arguments = parsed()
     torch.set_num_threads(arguments.threads)
     torch.backends.cudnn.deterministic = True  # as in the stages
-    recipe = {"quick": QUICK, "paper": PAPER}[arguments.recipe]
+    recipe = RECIPES[arguments.recipe]
     where = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
     height, width = recipe["size"]
     most = attainable(arguments)

@@ -16,7 +16,7 @@ from reid_da import distributed
 def sgd(groups: dict[str, list], lr: dict[str, float], *, momentum=0.9, weight_decay=5e-4, nesterov=True, fused=False):
     """SGD over named parameter groups, each with its learning rate (HHL's code: base 0.01, new 0.1). fused: as for adam."""
     how = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
-    return torch.optim.SGD(_with_lr(groups, lr), **how, fused=fused or None)
+    return torch.optim.SGD(_with_lr(groups, lr), **how, **_calls(fused))
 
 
 def adam(groups: dict[str, list], lr: dict[str, float], *, betas=(0.9, 0.999), weight_decay=5e-4, fused=False):
@@ -25,7 +25,11 @@ def adam(groups: dict[str, list], lr: dict[str, float], *, betas=(0.9, 0.999), w
     fused: torch's one call for all of an update; it rounds otherwise, so the digits of a training are others.
     """
     how = {"betas": tuple(betas), "weight_decay": weight_decay}
-    return torch.optim.Adam(_with_lr(groups, lr), **how, **({"fused": True} if fused else {"foreach": True}))
+    return torch.optim.Adam(_with_lr(groups, lr), **how, **_calls(fused))
+
+
+def _calls(fused):
+    return {"fused": True} if fused else {"foreach": True}
 
 
 def _with_lr(groups, lr):
