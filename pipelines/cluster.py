@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
+WATCH = 60  # seconds between two looks at a cluster's nodes
 OWN = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # an actor that asks whether somebody takes this machine away
 
 
@@ -106,7 +107,30 @@ class RayCluster:
             return
         self.start()
         by = {"group": ray_jobs.by_group, "pool": ray_jobs.by_actors, "cores": ray_jobs.by_tasks}[on]
-        by(self, worker, [job | {"threads": self.threads} for job in jobs])
+        with nullcontext() if self.own else self._telling_of_lost_nodes():
+            by(self, worker, [job | {"threads": self.threads} for job in jobs])
+
+    @contextmanager
+    def _telling_of_lost_nodes(self) -> Iterator[None]:
+        """Says so where the nodes that are left have no room for the workers: Ray waits for another node without a word."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            before = self.num_workers
+            while not ended.wait(WATCH):
+                now = slots(ray_jobs.nodes(), self.threads, self.gpu)
+                if now < min(before, self.num_workers):
+                    left = f"{self.num_workers} workers are wanted, and the nodes that are left have room for {now}"
+                    print(f"a node was lost: {left}; a training waits for another node, up to an hour", flush=True)
+                before = now
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def start(self) -> None:
         """Start Ray here, unless it has been started or joined."""
