@@ -49,3 +49,10 @@ def test_the_start_is_forgotten_early_and_the_decay_is_met():
     for moves in range(1, 281):
         share *= warmed(0.999, moves)
     assert share < 1e-9 and 0.999**280 > 0.75
+
+
+def test_following_builds_no_graph():
+    trained = nn.Linear(3, 2)
+    averaged = follower(trained)
+    follow(averaged, trained, 0.9)
+    assert not any(parameter.requires_grad or parameter.grad_fn for parameter in averaged.parameters())

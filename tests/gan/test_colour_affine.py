@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from gan.colour_affine import ColourAffineGenerator
 
@@ -129,3 +130,20 @@ def test_refuses_missing_looks_cameras_and_sizes():
         generator(measured=False).measure(images, torch.arange(60) % 4)
     with pytest.raises(ValueError, match="18x16.*multiples of 4"):
         generator()(network_images(1, 18, 16), torch.tensor([0]))
+
+
+def test_what_undoes_a_camera_is_told_from_mean_and_deviation_of_blocks_of_4_halved_once():
+    torch.manual_seed(0)
+    network = ColourAffineGenerator(3, channels=4).double()
+    network.matrices.copy_(torch.eye(3).expand(3, 3, 3))
+    torch.nn.init.normal_(network.undo.weight, std=0.01)
+    images = torch.rand(2, 3, 32, 16, dtype=torch.float64) - 0.5
+    blocks, (first, second, third) = F.pixel_unshuffle(images, 4), (network.features[i] for i in (0, 2, 4))
+    x = F.leaky_relu(F.conv2d(blocks, first.weight, first.bias, 1, 1), 0.1)
+    x = F.leaky_relu(F.conv2d(x, second.weight, second.bias, 2, 1), 0.1)
+    x = F.leaky_relu(F.conv2d(x, third.weight, third.bias, 1, 1), 0.1)
+    summary = torch.cat([x.mean((2, 3)), x.flatten(2).std(2)], 1)
+    numbers = (summary @ network.undo.weight.T + network.undo.bias).view(2, 3, 4)
+    pixels = images.flatten(2)
+    expected = (pixels + numbers[:, :, :3] @ pixels + numbers[:, :, 3:]).clamp(-1, 1).view_as(images)
+    torch.testing.assert_close(network(images, torch.tensor([0, 2])), expected)

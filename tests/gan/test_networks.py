@@ -123,3 +123,14 @@ def test_networks_refuse_images_of_another_size():
         small_generator()(images(1, 18, 16), torch.tensor([0]))
     with pytest.raises(ValueError, match="32x16.*16x8"):
         Discriminator(3, 16, 8, channels=4, depth=3)(images(1, 32, 16))
+
+
+def test_the_generator_s_first_and_last_layers_keep_the_size():
+    layers = Generator(2, channels=2, num_blocks=1).layers
+    assert layers[0](torch.ones(1, 5, 32, 16)).shape[2:] == (32, 16) == layers[-2](torch.ones(1, 2, 32, 16)).shape[2:]
+
+
+@pytest.mark.parametrize("wrong", [{"channels": 0}, {"depth": 0}])
+def test_a_discriminator_without_layers_is_refused(wrong):
+    with pytest.raises(ValueError):
+        Discriminator(2, 64, 64, **wrong)

@@ -43,3 +43,15 @@ def test_disk_is_asked_for_and_refused_with_the_numbers(base, monkeypatch):
     with pytest.raises(ValueError, match=r"the trials need about [1-5]\d MB in .*, which has 0 MB free"):
         budget.check_disk(one, 12, 1)
     assert budget.check_disk(one, 0, 1) == 0, "none is left to be made"
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_room_is_asked_for_where_the_work_is_to_be(base, tmp_path, monkeypatch, made):
+    folder, asked = tmp_path / "work", []
+    if made:
+        folder.mkdir()
+    one = trial(block(), {"hhl.beta": 0.5, "hhl.n_t": 4}, base | {"work_dir": str(folder)})
+    usage = budget.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(budget.shutil, "disk_usage", lambda path: asked.append(path) or usage)
+    budget.check_disk(one, 1, 1)
+    assert asked == [folder if made else tmp_path]

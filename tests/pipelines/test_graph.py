@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -229,6 +230,10 @@ def test_bf16_is_another_training_and_layout_compiler_and_cache_are_not():
         (["hhl.sampling=clustered", "baseline.bn=target"], "hhl", "hhl.sampling=clustered"),
         (["baseline.steps=8", "pretrain.steps=9"], "hhl", "pretrain.steps=9"),
         (["recipe=paper", "baseline.epochs=5"], "arn", "baseline.epochs=5"),
+        (["hhl.n_t=0", "gan.steps=9"], "hhl", "hhl.n_t=0"),
+        (["hhl.losses=L_C", "gan.steps=9"], "hhl", "hhl.losses=L_C gan.steps=9"),
+        (["hhl.losses=L_D", "gan.steps=9"], "hhl", "hhl.losses=L_D"),
+        (["hhl.bn_neck=true"], "hhl", "hhl.bn_neck=true"),
     ],
 )
 def test_what_a_method_is_made_from_is_in_its_variant(given, method, variant):
@@ -341,3 +346,25 @@ def test_an_option_that_does_something_stays():
 def test_a_path_is_taken_as_it_is_whatever_letters_it_has(value):
     root = options.compose([*PAIR, f"target.root={value}"])["target"]["root"]
     assert root == {"null": None, "'/in quotes/x'": "/in quotes/x"}.get(value, value)
+
+
+def test_a_batch_may_take_all_persons_and_the_pretrain_tells_its_source_alone():
+    few = [*PAIR, "methods=[hhl]", "data.world.train_persons=8", "pretrain.batch=8", "hhl.batch=8", "gan.batch=4"]
+    plan = {stage.name: stage for stage in graph.plan(options.compose(few))}
+    assert plan["hhl"].settings["method"]["persons"] == 8 == plan["data"].about.get("persons", 8)
+    about = plan["pretrain"].about
+    assert "target" not in about
+    assert [about[name] for name in ("source", "method", "recipe")] == ["market", "pretrain", "quick"]
+
+
+def test_styles_to_export_ask_for_a_generator_that_fits_only_where_there_is_one():
+    wrong = [*PAIR, "gan.crop=2.0"]
+    with pytest.raises(ValueError, match="gan.crop is 2.0"):
+        graph.styles(options.compose(wrong))
+    assert graph.styles(options.compose([*wrong, "hhl.styles=jitter"]))[-1].label == "styles jitter"
+
+
+def test_style_retrieval_wants_two_cameras():
+    targets = [SimpleNamespace(about={"cameras": count, "dataset": "mall"}) for count in (1, 2)]
+    why = [data_limits.no_style_retrieval(options.compose(PAIR), target) for target in targets]
+    assert "mall has one camera" in why[0] and why[1] == ""

@@ -9,6 +9,8 @@ import pytest
 from pipelines import options, results
 from pipelines.measuring import RATIOS
 
+PAIR = ["source=market", "target=duke"]
+
 METRICS = {"rank1": 0.5, "rank5": 0.6, "rank10": 0.7, "rank20": 0.8, "mAP": 0.4, "mAP_trapezoid": 0.375}
 ABOUT = {"source": "market", "target": "duke", "data": "disk", "recipe": "paper", "variant": "default"}
 
@@ -100,3 +102,25 @@ def test_the_camera_gap_stands_beside_the_published_one_under_its_own_name():
     elsewhere["target"]["name"] = "another"
     for settings, whole in ((composed(), True), (real, False), (elsewhere, True)):
         assert "published" not in results.of_styles([one], {}, settings, whole)
+
+
+@pytest.mark.parametrize(("recipe", "told"), [("quick", True), ("paper", False)])
+def test_the_banner_tells_of_networks_that_are_not_the_papers(recipe, told):
+    text = results.banner(options.compose([*PAIR, f"recipe={recipe}"]), [])
+    assert f"market -> duke: synthetic data, recipe {recipe}" in text and " pixels, backbone " in text
+    assert ("not the papers' networks" in text) == told
+
+
+@pytest.mark.parametrize(
+    "changed", [{"backbone": {"_target_": "a.narrow_resnet"}}, {"gan": {"generator": {"_target_": "a.Other"}}}]
+)
+def test_one_network_of_ones_own_is_enough(changed):
+    settings = options.compose([*PAIR, "recipe=paper"])
+    assert "not the papers' networks" in results.banner(settings | {k: settings[k] | v for k, v in changed.items()}, [])
+
+
+@pytest.mark.parametrize(("recipe", "told"), [("quick", True), ("paper", False)])
+def test_the_banner_tells_that_the_quick_recipe_measures_nothing_on_real_images(recipe, told, tmp_path):
+    roots = [f"{role}.root={tmp_path}" for role in ("source", "target")]
+    text = results.banner(options.compose([*PAIR, f"recipe={recipe}", *roots]), [])
+    assert "disk data" in text and ("no measure of the methods" in text) == told

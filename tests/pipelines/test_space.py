@@ -227,3 +227,9 @@ def test_the_method_is_the_one_whose_options_are_searched(searched, method):
 def test_options_of_two_methods_are_refused():
     with pytest.raises(ValueError, match="sweep.space has options of arn and hhl; a sweep trains one method"):
         space.method_of(block(space={"hhl.beta": [1], "arn.weight_rec": [1]}))
+
+
+def test_a_range_with_one_end_whole_is_of_all_numbers_between():
+    own = {"search": "random", "num_trials": 20, "seed": 0, "space": {"hhl.margin": {"from": 0, "to": 0.5}}}
+    values = [point["hhl.margin"] for point in space.points(own)]
+    assert len(set(values)) == 20 and all(0 < value < 0.5 for value in values)

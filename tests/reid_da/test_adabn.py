@@ -42,3 +42,13 @@ def test_batches_count_alike_and_other_layers_keep_theirs(world):
     assert torch.equal(method.embedding[1].running_mean, hidden)
     reestimate(method, world.target, batch_size=16)
     assert all(torch.equal(once[name], value) for name, value in method.named_buffers() if "tracked" not in name)
+
+
+def test_batches_of_one_size_give_the_mean_of_the_whole_store_from_any_mode(world):
+    method = tiny.build("baseline", world).eval()  # as a scored model comes
+    size = len(world.target) // 3
+    assert 3 * size == len(world.target) == 99
+    first = method.backbone.lower[0](normalise(torch.tensor(world.target.images)))
+    reestimate(method, world.target, batch_size=size)
+    found = method.backbone.lower[1].running_mean
+    assert found.numpy() == pytest.approx(first.mean((0, 2, 3)).detach().numpy(), rel=1e-3, abs=1e-5)

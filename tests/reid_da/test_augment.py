@@ -261,3 +261,18 @@ def test_random_erasing_by_rank_is_a_slice_and_none_is_none():
     assert torch.equal(
         random_area_crop(images, sizes, draws(0, 1), erasing=0.0), random_area_crop(images, sizes, draws(0, 1))
     )
+
+
+def test_an_erased_box_has_the_size_and_place_that_were_drawn():
+    """area 0.02 + 0.18 * 0.5 of 64 x 32, ratio 0.3 + 2.7 * 0.25; place 0.5 of the room that is left."""
+    given = {"erase box": [0.5, 0.25], "erase place": [0.5, 0.5], "erase": 0.0}
+
+    def draw(purpose, shape):
+        return torch.tensor(given[purpose]).expand(shape)
+
+    area, ratio = (0.02 + 0.18 * 0.5) * 64 * 32, 0.3 + 2.7 * 0.25
+    tall, wide = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+    top, left = int(0.5 * (64 - tall + 1)), int(0.5 * (32 - wide + 1))
+    expected = torch.ones(64, 32)
+    expected[top : top + tall, left : left + wide] = 0.485
+    assert torch.equal(random_erasing(torch.ones(1, 3, 64, 32), draw, 1.0)[0, 0], expected)

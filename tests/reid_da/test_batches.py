@@ -175,3 +175,10 @@ def test_contiguous_batches_hold_the_same_numbers(world):
     method = tiny.build("baseline", world)
     one, other = (tiny.batches(method, world, channels_last=last)(0)["source"]["images"] for last in (True, False))
     assert torch.equal(one, other) and other.is_contiguous() and not one.is_contiguous()
+
+
+def test_a_translation_batch_is_cut_as_told(world):
+    rows = Shuffled(len(world.target), 8, seed=0, name="stargan").indices(0)
+    images = torch.from_numpy(world.target.images[rows])
+    found = translation_batches(world.target, 8, seed=0, part=0.5)(0)["images"]
+    assert torch.equal(found, random_shift(images, draws(0, 0), part=0.5))

@@ -77,3 +77,7 @@ def test_other_cameras_among_the_nearest_by_hand():
     for wrong in ([0, 0, 1], [[0, 0, 1, 1]]):
         with pytest.raises(ValueError, match="expected two images or more"):
             other_camera_share(line, wrong)
+
+
+def test_two_images_are_enough():
+    assert other_camera_share([[0.0], [1.0]], [0, 1]) == (1, 1)

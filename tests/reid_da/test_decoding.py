@@ -216,3 +216,23 @@ def test_a_picture_is_turned_as_its_camera_was(tmp_path):
     Image.fromarray(lying).save(tmp_path / "a.png", exif=exif)
     pixels, size = decoding.decode(str(tmp_path / "a.png"), 64, 32, "bilinear")
     assert size == (32, 64) and (pixels[:32] == 255).all() and (pixels[32:] == 0).all()
+
+
+def test_gaps_in_many_images_are_closed(tmp_path, monkeypatch):
+    """Chunks that are whole, too, move up behind one that is not."""
+    monkeypatch.setattr(decoding, "CHUNK", 4)
+    for i in range(18):
+        Image.new("L", (4, 4), 10 * i).save(tmp_path / f"{i}.png")
+    for i in (5, 13):
+        (tmp_path / f"{i}.png").write_text("no picture")
+    records = [Record(str(tmp_path / f"{i}.png"), i + 1, 1) for i in range(18)]
+    store = decoding.create(tmp_path / "store", records, height=2, width=2, resample="bilinear", skip_unreadable=True)
+    assert store.images[:, 1, 1, 0].tolist() == [10 * i for i in range(18) if i not in (5, 13)]
+    assert store.persons.tolist() == [i + 1 for i in range(18) if i not in (5, 13)]
+
+
+def test_an_array_has_its_room_on_the_disk_before_it_is_written(tmp_path):
+    """Else a disk that others fill meanwhile would end the process with a bus error."""
+    decoding.allocate(tmp_path / "a.npy", (1000, 1000))
+    assert (tmp_path / "a.npy").stat().st_blocks * 512 >= 1_000_000
+    assert not np.load(tmp_path / "a.npy").any()

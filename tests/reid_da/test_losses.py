@@ -193,3 +193,16 @@ def test_difference_weight_keeps_the_size_of_the_term():
         shared, private = rows(num_rows, dim, 8).abs(), rows(num_rows, dim, 9).abs()
         terms.append(difference_weight(1500, num_rows, dim) * difference(shared, private).item())
     assert max(terms) < 1.3 * min(terms)
+
+
+def test_contrastive_of_two_rows_is_one_pair():
+    assert contrastive(torch.tensor([[0.0], [3.0]]), torch.tensor([5, 5]), 1.0).item() == 9
+
+
+def test_difference_under_autocast_is_that_without():
+    """In bfloat16 the cosines of a batch would have three digits."""
+    generator = torch.Generator().manual_seed(0)
+    shared, private = torch.randn(2, 16, 64, generator=generator)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = difference(shared, private)
+    assert inside.item() == difference(shared, private).item()

@@ -259,3 +259,17 @@ def test_single_shot_is_the_whole_gallery_where_each_person_has_one_image():
     assert drawn.mAP == pytest.approx(whole.mAP) and drawn.cmc == pytest.approx(whole.cmc)
     with pytest.raises(ValueError, match="expected a number of draws"):
         rank_metrics(distances, *ids, single_shot=-1)
+
+
+@pytest.mark.parametrize("single_shot", [0, 3])
+def test_blocks_change_nothing_even_where_one_has_no_valid_query(monkeypatch, single_shot):
+    draw = np.random.default_rng(0)
+    persons, cameras = draw.integers(1, 5, 14), draw.integers(0, 3, 14)
+    persons[3:9] = 99  # the second block of three, and the third
+    ids = persons, cameras, draw.integers(-1, 5, 60), draw.integers(0, 3, 60)
+    distances = draw.random((14, 60))
+    whole = rank_metrics(distances, *ids, single_shot=single_shot)
+    monkeypatch.setattr("reid_da.ranking.ROWS", 3)
+    parts = rank_metrics(distances, *ids, single_shot=single_shot)
+    assert (parts.cmc == whole.cmc).all() and (parts.mAP, parts.mINP) == (whole.mAP, whole.mINP)
+    assert parts.num_valid_queries == whole.num_valid_queries < 14

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from reid_da.ranking import k_reciprocal_rerank, rank_metrics
+from reid_da.reranking import _neighbours
 
 
 def slow_rerank(queries, gallery, k1, k2, lambda_value):
@@ -115,3 +116,9 @@ def test_wrong_arguments_are_refused(wrong):
 def test_values_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="NaN"):
         k_reciprocal_rerank(torch.full((2, 2), torch.nan), torch.ones(4, 2))
+
+
+def test_an_image_precedes_its_duplicates_in_its_own_list():
+    features = torch.ones(30, 8, dtype=torch.float64)
+    _, near, _ = _neighbours(features, 10, 4)
+    assert near[:, 0].tolist() == list(range(30))

@@ -148,3 +148,11 @@ def test_hidden_images_are_left_out_and_told(tmp_path):
     assert [record.camera for record in dataset.train] == [1, 2] and dataset.unmatched == ()
     (line,) = dataset.remarks
     assert line.startswith("3 hidden images") and line.endswith(f"are left out, {tmp_path / hidden[0]} first")
+
+
+def test_hidden_images_in_capital_letters_are_left_out_too(tmp_path):
+    for name in ("camera_1/A.JPG", "camera_1/._A.JPG"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    dataset = folder(tmp_path)
+    assert len(dataset.train) == 1 and dataset.unmatched == () and dataset.remarks[0].startswith("1 hidden images")

@@ -170,3 +170,10 @@ def test_other_encodings_are_refused(tmp_path):
 def test_a_manifest_that_is_given_must_be_there(tmp_path):
     with pytest.raises(ValueError, match="mine.csv: no such file\nexpected a manifest there"):
         folder(write(tmp_path, "path,camera", "a.jpg,1"), manifest="mine.csv")
+
+
+def test_spaces_around_fields_do_not_count(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "manifest.csv").write_text("path , camera , person\na.jpg , 3 , 7 \n")
+    (record,) = folder(tmp_path).train
+    assert (record.path, record.camera, record.person) == (str(tmp_path / "a.jpg"), 3, 7)

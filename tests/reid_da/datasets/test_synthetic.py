@@ -241,3 +241,16 @@ def test_bad_arguments_are_refused(call, message):
 
 def test_what_can_be_drawn_again_is_known_beforehand():
     assert [world for world in WORLDS if can_redraw(world)] == LABELLED
+
+
+def test_a_drawing_cut_short_is_made_whole(tmp_path):
+    def contents():
+        return {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    draw("market", tmp_path, seed=3, train_persons=1, test_persons=1)
+    whole = contents()
+    first, *others = sorted(tmp_path / path for path in whole)
+    first.write_bytes(b"half a picture")
+    others[0].unlink()
+    draw("market", tmp_path, seed=3, train_persons=1, test_persons=1)
+    assert contents() == whole

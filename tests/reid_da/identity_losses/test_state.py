@@ -1,6 +1,7 @@
 """What losses keep from step to step, by hand; and that none of them breaks at the ends of the numbers."""
 
 import identity_oracles as oracle
+import oracles
 import pytest
 import tiny
 import torch
@@ -17,6 +18,7 @@ from reid_da.identity_losses.triplet import Triplet
 from reid_da.identity_losses.vpl import VPL
 
 D, C = 5, 4
+SMOOTHED = sorted(set(tiny.LOSSES) - set(tiny.ADDED) - {"circle", "softmax"})
 
 
 def rows(count, seed=0, dtype=torch.float64):
@@ -208,3 +210,66 @@ def test_options_out_of_range_are_refused():
     ):
         with pytest.raises(ValueError, match=said):
             kind(D, C, **options)
+
+
+@pytest.mark.parametrize("name", SMOOTHED)
+def test_every_cross_entropy_is_smoothed_on_demand(name):
+    plain, smoothed = (tiny.LOSSES[name](D, C, label_smoothing=e).eval() for e in (0.0, 0.3))
+    smoothed.load_state_dict(plain.state_dict())
+    features, labels = torch.randn(8, D, generator=torch.Generator().manual_seed(0)), torch.arange(8) % C
+    assert (smoothed(features, labels) - plain(features, labels)).abs() > 1e-3
+
+
+def test_centers_start_at_0_and_move_alike_under_autocast():
+    features, labels = torch.randn(6, D, generator=torch.Generator().manual_seed(0)), torch.arange(6) % C
+    exact, low = Center(D, C), Center(D, C)
+    assert not exact.centers.any()
+    exact(features, labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        low(features, labels)
+    assert torch.equal(low.centers, exact.centers)
+
+
+def test_class_weights_start_at_about_unit_length():
+    weight = tiny.LOSSES["cosface"](256, 200).weight
+    assert weight.norm(dim=1).mean().item() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("center", {"weight": -1.0}, "center.weight is -1.0"),
+        ("contrastive", {"weight": -1.0}, "contrastive.weight is -1.0"),
+        ("triplet", {"margin": -1.0}, "triplet.margin is -1.0"),
+        ("mv_softmax", {"t": -1.0}, "mv_softmax.t is -1.0"),
+        ("magface", {"norm_min": 0.0}, "norms 0.0 to"),
+        ("magface", {"norm_min": 20.0}, "norms 20.0 to 20.0"),
+    ],
+)
+def test_more_options_out_of_range_are_refused(name, options, said):
+    with pytest.raises(ValueError, match=said):
+        tiny.LOSSES[name](D, C, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("center", {"alpha": 0}),
+        ("center", {"alpha": 1}),
+        ("circle", {"margin": 0}),
+        ("curricularface", {"momentum": 0}),
+        ("curricularface", {"momentum": 1}),
+    ],
+)
+def test_the_ends_of_a_range_belong_to_it(name, options):
+    tiny.LOSSES[name](D, C, **options)
+
+
+def test_the_soft_triplet_is_soft():
+    """Hermans et al.: log(1 + exp(d_ap - d_an)), neither squared nor normalised, whatever the margin."""
+    features, labels = (
+        torch.randn(8, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
+        torch.arange(8) % 3,
+    )
+    found = tiny.LOSSES["soft_triplet"](D, C)(features, labels)
+    assert found.item() == pytest.approx(oracles.triplet(features, labels, 0.0, soft=True), rel=1e-9)

@@ -10,7 +10,7 @@ from tiny import in_double, same, snapshot
 from reid_da.backbones import pool, resnet50
 from reid_da.learner import sgd
 from reid_da.losses import batch_hard_triplet
-from reid_da.methods.hhl import HHL
+from reid_da.methods.hhl import HHL, check_jitter
 
 HHLS = ["hhl", "hhl_frozen", "hhl_no_target"]
 
@@ -102,7 +102,7 @@ def test_sampled_target_images_are_of_different_groups(world, sampling):
     seen = set()
     for step in range(40):
         rows = streams["target"][1].indices(step)
-        assert len(set(groups[rows])) == 3
+        assert len(set(groups[rows])) == len(rows) == 3
         seen |= set(rows.tolist())
     assert len(seen) > 40, "the same few images again and again"
 
@@ -256,3 +256,18 @@ def test_a_step_on_resnet50(world):
     floats = tiny.learner(method, sgd).update(tiny.batches(method, world)(0))
     assert floats["loss/source"] > 0 and floats["loss/triplet"] > 0
     assert all(p.grad.isfinite().all() for p in method.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    "wrong", [[0.1], [0.1] * 5, [0.1, 0.1, 0.1, 0.6], [-0.1, 0.1, 0.1, 0.1], [0.1, "a", 0.1, 0.1], 0.1]
+)
+def test_jitter_out_of_range_is_refused(wrong):
+    with pytest.raises(ValueError, match="hhl.jitter is"):
+        check_jitter(wrong)
+    with pytest.raises(ValueError, match="hhl.jitter is"):
+        HHL.inputs(styles="jitter", jitter=wrong)
+
+
+def test_the_ends_of_a_range_belong_to_it():
+    check_jitter([0, 0, 0, 0.5])
+    HHL.inputs(margin=0, beta=0)
