@@ -9,7 +9,7 @@ import torch
 ADVICE = "a smaller batch, precision=bf16, data.cache=mapped, or more workers, which share a batch"
 
 
-def on_device(work: Callable) -> Callable:
+def stage_work(work: Callable) -> Callable:
     """work(job, ...) with the job's "threads", and kernels that add up in one order, so that it ends alike wherever it ran before.
 
     Raises:

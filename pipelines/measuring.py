@@ -12,7 +12,7 @@ import torch
 
 from pipelines import cache, judging
 from pipelines.build import build
-from pipelines.device import on_device
+from pipelines.device import stage_work
 from pipelines.files import reporter
 from pipelines.training import new_method, num_steps, trained_method
 from reid_da import checkpoint, distributed, loop, sampling, style_measures
@@ -79,7 +79,7 @@ def refusal(label: str, failed: list[str]) -> str:
     )
 
 
-@on_device
+@stage_work
 def _measure(job: dict) -> dict:
     """What result.json says, with arrays."""
     settings, inputs = job["settings"], {role: Path(folder) for role, folder in job["inputs"].items()}

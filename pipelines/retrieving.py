@@ -8,7 +8,7 @@ import torch
 
 from gan.translate import translate
 from pipelines import cache
-from pipelines.device import on_device
+from pipelines.device import stage_work
 from pipelines.styling import trained_generator
 from pipelines.training import trained_method
 from reid_da import distributed
@@ -20,7 +20,7 @@ IMAGES = 512  # held-out crops at most, evenly over query and gallery
 CHUNK = 256  # images embedded together
 
 
-@on_device
+@stage_work
 def retrieve(job: dict) -> None:
     """One style_retrieval stage; a finished one is passed over. Rank 0 of the group does it.
 

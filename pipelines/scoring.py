@@ -13,7 +13,7 @@ import torch
 
 from pipelines import cache, evaluating, results
 from pipelines.cache import Given, Stage
-from pipelines.device import on_device
+from pipelines.device import stage_work
 from pipelines.files import reporter, save_array
 from pipelines.graph import VERSIONS
 from pipelines.training import trained_method
@@ -126,7 +126,7 @@ def table(found: dict[str, dict], about: dict) -> str:
     return "\n".join(lines)
 
 
-@on_device
+@stage_work
 def score(job: dict) -> None:
     """One scores stage; a finished one is passed over. All ranks embed, the first one ranks again."""
     first = distributed.rank() == 0

@@ -14,7 +14,7 @@ import numpy as np
 from pipelines import cache, evaluating
 from pipelines.cache import Given, Stage
 from pipelines.data_stage import SPLITS, camera_names
-from pipelines.device import on_device
+from pipelines.device import stage_work
 from pipelines.files import reporter, save_array
 from pipelines.graph import VERSIONS
 from pipelines.scoring import check_model
@@ -76,7 +76,7 @@ def plan(model: Given, data: Stage, own: dict) -> list[Stage]:
     return [data, Stage("features", f"features of {name}", {"split": split}, inputs, VERSIONS["features"])]
 
 
-@on_device
+@stage_work
 def embed_split(job: dict) -> None:
     """One features stage; a finished one is passed over. features.npy: (N, D) float32, a row for each crop of the split."""
     first = distributed.rank() == 0

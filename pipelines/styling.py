@@ -13,7 +13,7 @@ from gan.translate import translated
 from pipelines import cache, ready_styles, shards
 from pipelines.build import build
 from pipelines.data_stage import SPLITS
-from pipelines.device import on_device
+from pipelines.device import stage_work
 from pipelines.files import load_weights, reporter
 from pipelines.shards import Shard
 from reid_da import decoding, distributed
@@ -77,7 +77,7 @@ def remarks(folder: Path) -> list[str]:
     ] * bool(result["made_again"])
 
 
-@on_device
+@stage_work
 def _fill(job: dict) -> bool:
     """Make the shard unless it is whole; whether there was anything to do."""
     shard = Shard(Path(job["part"]) / "styled.npy", *job["rows"])

@@ -15,7 +15,7 @@ import torch
 
 from pipelines import cache, evaluating, identity
 from pipelines.build import build, resolve
-from pipelines.device import on_device
+from pipelines.device import stage_work
 from pipelines.files import load_weights, reporter, save_array, save_weights
 from pipelines.generator_pictures import drawing
 from pipelines.local_copies import nearby
@@ -29,7 +29,7 @@ from reid_da.retrieval import clusters, embed
 from reid_da.transfer import Ahead
 
 
-@on_device
+@stage_work
 def train(job: dict, watch: Callable | None = None) -> None:
     """One trained stage, on every rank of the group; a finished one is passed over, an unfinished one goes on.
 

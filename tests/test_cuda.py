@@ -272,5 +272,6 @@ def test_every_stage_gives_what_it_gives_on_the_cpu(tmp_path, monkeypatch):
         settings = options.compose([*TINY, *more, "cluster=inline", f"work_dir={tmp_path / device}"])
         with cluster.connect(settings) as launch:
             found[device] = stages.run(settings, launch, stages.Silent())
+    rounding = 1e-6 if PRETENDED else 0.03  # a GPU's: some of two dozen queries find others first
     for name, result in found["cpu"].items():
-        assert found[DEVICE][name]["target"]["mAP"] == pytest.approx(result["target"]["mAP"], abs=1e-3), name
+        assert found[DEVICE][name]["target"]["mAP"] == pytest.approx(result["target"]["mAP"], abs=rounding), name

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipelines import training
-from pipelines.device import on_device
+from pipelines.device import stage_work
 
 SAID = (
     "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 139.80 GiB of which 12.00 MiB is free. "
@@ -16,7 +16,7 @@ SAID = (
 
 
 def test_no_room_on_the_gpu_names_the_stage_and_what_helps():
-    @on_device
+    @stage_work
     def work(job):
         raise torch.OutOfMemoryError(SAID)
 
@@ -32,7 +32,7 @@ def test_no_room_on_the_gpu_names_the_stage_and_what_helps():
 def test_work_is_set_up_and_still_goes_to_rays_workers_by_name(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     before = torch.get_num_threads()
-    seen = on_device(lambda job, more: (torch.get_num_threads(), torch.backends.cudnn.deterministic, more))
+    seen = stage_work(lambda job, more: (torch.get_num_threads(), torch.backends.cudnn.deterministic, more))
     assert seen({"threads": 2, "label": ""}, "more") == (2, True, "more")
     torch.set_num_threads(before)
     assert pickle.loads(pickle.dumps(training.train)) is training.train
