@@ -90,9 +90,12 @@ def _varies(cells: list[Cell], one: Cell) -> bool:
 
 def check(own: dict) -> None:
     """Refuse seeds, directions and limits that are none."""
-    for key in ("seeds", "vary", "directions", "rows"):
+    for key, example in (("seeds", 0), ("vary", "seed"), ("directions", "market-duke"), ("rows", "hhl")):
         if not isinstance(own[key], list):
-            raise ValueError(f"{key} is {own[key]}; expected a list such as {key}=[{own[key]}]")
+            found = "null" if own[key] is None else own[key]
+            raise ValueError(
+                f"{key} is {found}; expected a list such as {key}=[{example if own[key] is None else found}]"
+            )
     if not own["seeds"] or not all(type(seed) is int and seed >= 0 for seed in own["seeds"]):
         raise ValueError(f"seeds is {own['seeds']}; expected whole numbers such as seeds=[0,1,2]")
     if repeated := [seed for seed in own["seeds"] if own["seeds"].count(seed) > 1]:

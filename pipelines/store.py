@@ -178,6 +178,10 @@ def client_of(uri: str):
     _hush()
     from mlflow.tracking import MlflowClient
 
+    if "://" not in uri and not uri.startswith("databricks"):  # a folder, in which MLflow no longer keeps runs
+        raise ValueError(
+            f"tracking.uri is {uri}; expected a database such as sqlite:////data/mlflow.db, or a server's http://HOST:PORT"
+        )
     try:
         client, name = MlflowClient(uri), "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
     except ModuleNotFoundError as error:

@@ -71,6 +71,10 @@ BAD = {
     "weights that are no file": ((*PAIR, "recipe=paper", "backbone.weights=/nope.pth"), ["/nope.pth", "no file"]),
     "unknown kind of cluster": ((*PAIR, "cluster.kind=foo"), ["cluster.kind is foo", "inline"]),
     "an MLflow that is none": ((*PAIR, "tracking.uri=nonsense://x"), ["tracking.uri", "nonsense"]),
+    "a folder for MLflow": (
+        (*PAIR, "tracking.uri=runs"),
+        ["tracking.uri is runs; expected a database such as sqlite:"],
+    ),
     "a server that is not there": ((*PAIR, "tracking.uri=http://127.0.0.1:9"), ["MLflow at tracking.uri", "127.0.0.1"]),
     "ready styles without gan=folder": ((*PAIR, "gan.root=/x"), ["gan.root", "give gan=folder"]),
     "an option of another generator": ((*PAIR, "gan=folder", "gan.steps=3"), ["'gan.steps' here", "other choices"]),

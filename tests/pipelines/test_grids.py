@@ -70,6 +70,7 @@ def fails(refused):
     [
         ("seeds=[]", "seeds is []; expected whole numbers"),
         ("seeds=3", "seeds is 3; expected a list such as seeds=[3]"),
+        ("rows=null", "rows is null; expected a list such as rows=[hhl]"),
         ("vary=[sed]", "vary is ['sed']; expected some of seed, data.seed, gan.seed"),
         ("directions=[market]", "expected such as directions=[market-duke"),
         ("directions=[market-duk]", "unknown target 'duk'"),
