@@ -5,6 +5,7 @@ What can be told without one, test_pretended.py gives to a device that refuses t
 """
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from gan.networks import Discriminator, Generator
 from gan.stargan import StarGAN
 from reid_da import distributed, loop
 from reid_da.augment import normalise
+from reid_da.backbones import resnet50
 from reid_da.batches import translation_batches
 from reid_da.images import on_device
 from reid_da.losses import batch_hard_triplet
@@ -137,7 +139,11 @@ def start(kind, world):
     """A learner on the GPU and its batches."""
     if kind == "stargan":
         return stargan(), translation_batches(world.target, 8, seed=0, device=DEVICE)
-    method = on(DEVICE, tiny.build(kind, world))
+    if kind == "resnet50":  # its strided convolutions and its pooling
+        method = tiny.build("baseline", world, trunk=partial(resnet50, weights=None))
+    else:
+        method = tiny.build(kind, world)
+    method = on(DEVICE, method)
     return tiny.learner(method), tiny.batches(method, world, device=DEVICE)
 
 
@@ -152,7 +158,7 @@ def trained(kind, world, folder, end=None):
     return learner.state_dict()
 
 
-@pytest.mark.parametrize("kind", ["stargan", *tiny.METHODS])
+@pytest.mark.parametrize("kind", ["stargan", "resnet50", *tiny.METHODS])
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(world, tmp_path, kind):
     whole = trained(kind, world, tmp_path / "whole")
     again = trained(kind, world, tmp_path / "again", end=3)

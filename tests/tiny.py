@@ -125,11 +125,11 @@ def open_world(folder: Path) -> World:
     return World(folder, *stores, np.load(folder / "styles.npy", mmap_mode="r"))
 
 
-def build(name: str, world: World, seed: int = 0, **options):
-    """The method of that name on a trunk of 32 features, its weights drawn from `seed`."""
+def build(name: str, world: World, seed: int = 0, trunk=lambda: narrow_resnet(4), **options):
+    """The method of that name, on a trunk of 32 features unless told, its weights drawn from `seed`."""
     torch.manual_seed(seed)
     method, sizes = METHODS[name]
-    return method(narrow_resnet(4), num_persons=world.source.num_persons, **sizes | options)
+    return method(trunk(), num_persons=world.source.num_persons, **sizes | options)
 
 
 def batches(method, world: World, seed: int = 0, **options):
