@@ -35,7 +35,7 @@ class ColourAffineGenerator(nn.Module):
 
     def __init__(self, num_cameras: int, *, channels: int = 48) -> None:
         super().__init__()
-        self.has_looks = False
+        self.has_looks = False  # as far as is known
         self.register_buffer("matrices", torch.zeros(num_cameras, 3, 3))
         self.register_buffer("shifts", torch.zeros(num_cameras, 3))
         # No instance norm: the mean colour that it takes away is what tells the camera.
@@ -65,6 +65,10 @@ class ColourAffineGenerator(nn.Module):
         common = colours + matrices @ colours + shifts
         styled = self.matrices[cameras] @ common + self.shifts[cameras][:, :, None]
         return styled.clamp(-1, 1).view_as(images)
+
+    def _load_from_state_dict(self, *arguments):
+        super()._load_from_state_dict(*arguments)
+        self.has_looks = False
 
     @torch.no_grad()
     def measure(self, images, cameras: Tensor) -> None:

@@ -145,14 +145,11 @@ class StarGAN:
         with self._autocast():
             real, logits = self.discriminator(images)
             fake, _ = self.discriminator(styled)
-        adv = losses.wasserstein(real, fake)
         cls = losses.camera_classification(logits, cameras)
         gp = losses.gradient_penalty(lambda points: self.discriminator(points)[0], images, styled, alpha)
-        total = adv + self.weight_cls * cls + self.weight_gp * gp
-        accuracy = _accuracy(logits, cameras)
-        terms = {"loss/D_adv": adv, "loss/D_cls": cls, "loss/D_gp": gp, "loss/D": total, "accuracy/D_cls": accuracy}
         passes = [self.weight_gp * gp, -losses.realness(fake), losses.realness(real) + self.weight_cls * cls]
-        return terms, passes
+        terms = {"loss/D_adv": losses.wasserstein(real, fake), "loss/D_cls": cls, "loss/D_gp": gp}
+        return terms | {"loss/D": sum(passes), "accuracy/D_cls": _accuracy(logits, cameras)}, passes
 
     def _generator_terms(self, images: Tensor, cameras: Tensor, wanted: Tensor, styled: Tensor) -> dict[str, Tensor]:
         with self._autocast():

@@ -107,7 +107,7 @@ class RayCluster:
             return
         self.start()
         by = {"group": ray_jobs.by_group, "pool": ray_jobs.by_actors, "cores": ray_jobs.by_tasks}[on]
-        with nullcontext() if self.own else self._telling_of_lost_nodes():
+        with self._telling_of_lost_nodes() if on != "cores" and not self.own else nullcontext():
             by(self, worker, [job | {"threads": self.threads} for job in jobs])
 
     @contextmanager
@@ -118,10 +118,16 @@ class RayCluster:
         def watch() -> None:
             before = self.num_workers
             while not ended.wait(WATCH):
-                now = slots(ray_jobs.nodes(), self.threads, self.gpu)
+                try:
+                    now = slots(ray_jobs.nodes(), self.threads, self.gpu)
+                except Exception:  # whatever keeps Ray from telling: the work itself says what is wrong
+                    continue
                 if now < min(before, self.num_workers):
                     left = f"{self.num_workers} workers are wanted, and the nodes that are left have room for {now}"
-                    print(f"a node was lost: {left}; a training waits for another node, up to an hour", flush=True)
+                    print(
+                        f"a node was lost: {left}; the others wait for another node, a training up to an hour",
+                        flush=True,
+                    )
                 before = now
 
         thread = threading.Thread(target=watch, daemon=True)
@@ -130,7 +136,7 @@ class RayCluster:
             yield
         finally:
             ended.set()
-            thread.join()
+            thread.join(1)  # what asks a head that is gone may not come back
 
     def start(self) -> None:
         """Start Ray here, unless it has been started or joined."""

@@ -6,7 +6,9 @@ from functools import wraps
 
 import torch
 
-ADVICE = "a smaller batch, precision=bf16, data.cache=mapped, or more workers, which share a batch"
+ADVICE = (
+    "more of it free, or in a training less at once: a smaller batch, precision=bf16, data.cache=mapped, more workers"
+)
 
 
 def stage_work(work: Callable) -> Callable:
@@ -22,7 +24,9 @@ def stage_work(work: Callable) -> Callable:
         torch.backends.cudnn.deterministic = True
         try:
             return work(job, *more)
-        except torch.OutOfMemoryError as error:
+        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+            if "out of memory" not in str(error):
+                raise
             said = ". ".join(str(error).split(". ")[:2])
             raise OSError(errno.ENOMEM, f"{job['label']}: the GPU has no room: {said}; expected {ADVICE}") from error
 

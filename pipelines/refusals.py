@@ -50,8 +50,9 @@ def trainings(settings: dict) -> list[tuple[str, str]]:
 
 def check_compiler(gpu: bool) -> None:
     """Refuse torch.compile without what it calls: a compiler of C++ for a processor, of C for what starts kernels on a GPU."""
-    language, names = ("C", ["gcc", "clang"]) if gpu else ("C++", ["g++"])
-    names = [os.environ[variable]] if (variable := "CC" if gpu else "CXX") in os.environ else names
+    language, variable, names = ("C", "CC", ["gcc", "clang"]) if gpu else ("C++", "CXX", ["g++"])
+    if variable in os.environ:
+        names = [os.environ[variable]]
     if not any(map(shutil.which, names)):
         raise ValueError(
             f"compile=true needs a {language} compiler, and {' or '.join(names)} is not there; install one, or leave it off"

@@ -25,7 +25,7 @@ def normalise(images: torch.Tensor, mean=IMAGENET_MEAN, std=IMAGENET_STD) -> tor
 
 def signed(images: torch.Tensor) -> torch.Tensor:
     """Undo `normalise`: (B, 3, H, W) ImageNet-normalised float -> values in [-1, 1], as decoders of images give them."""
-    return (images * _of_channels(IMAGENET_STD, images) + _of_channels(IMAGENET_MEAN, images)) * 2 - 1
+    return (images * of_channels(IMAGENET_STD, images) + of_channels(IMAGENET_MEAN, images)) * 2 - 1
 
 
 def random_area_crop(
@@ -98,7 +98,7 @@ def random_erasing(
     y, x = torch.arange(height), torch.arange(width)
     rows, columns = (y >= top) & (y < top + tall), (x >= left) & (x < left + wide)
     box = (rows[:, :, None] & columns[:, None, :] & erased[:, None, None])[:, None]
-    return torch.where(to_device(box, images.device), _of_channels(IMAGENET_MEAN, images), images)
+    return torch.where(to_device(box, images.device), of_channels(IMAGENET_MEAN, images), images)
 
 
 def random_shift(images: torch.Tensor, draw: Draw, *, part: float = 8 / 9, flip: float = 0.5) -> torch.Tensor:
@@ -130,11 +130,11 @@ def _resample(images: torch.Tensor, part: torch.Tensor, place: torch.Tensor, fli
 
 def _scale(pixels: torch.Tensor, mean, std) -> torch.Tensor:
     """In place of pixels, which the caller has made."""
-    mean, std = (_of_channels(v, pixels) * 255 for v in (mean, std))
+    mean, std = (of_channels(v, pixels) * 255 for v in (mean, std))
     return pixels.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 
-def _of_channels(values: Sequence[float], images: torch.Tensor) -> torch.Tensor:
+def of_channels(values: Sequence[float], images: torch.Tensor) -> torch.Tensor:
     """(1, 3, 1, 1) numbers to go with (B, 3, H, W) images."""
     return to_device(torch.tensor(values, dtype=images.dtype), images.device).view(1, 3, 1, 1)
 

@@ -103,9 +103,8 @@ def _weights(features: Tensor, rows: Tensor, columns: Tensor, largest: Tensor) -
         torch.index_select(features, 0, columns[part], out=other)
         torch.sum(one.sub_(other).square_(), 1, out=squared[part])
     weights = torch.exp(-squared / largest[rows])
-    sums = largest.new_zeros(
-        len(largest), dtype=torch.float64
-    )  # a GPU adds in any order; in float64 none of it is left
+    # a GPU adds in any order, of which float64 leaves nothing in what is rounded to float32
+    sums = largest.new_zeros(len(largest), dtype=torch.float64)
     return weights / sums.index_add_(0, rows, weights.double()).to(weights.dtype)[rows]
 
 

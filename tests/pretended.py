@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 NAME = "pretended"
 ROOT = Path(__file__).resolve().parents[1]
 MEETING = ("copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put_impl_")  # indices may lie on the CPU
-COUNTED = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "repeat_interleave", "bincount", "equal")
+COUNTED = ("_local_scalar_dense", "nonzero", "masked_select", "repeat_interleave", "bincount", "equal")
+COUNTED += ("_unique2", "unique_dim", "unique_consecutive", "_coalesce")
 waits: Counter = Counter()  # (what, file:line) -> how often the host waited for the device
 
 

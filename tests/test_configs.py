@@ -243,7 +243,12 @@ def test_every_generator_choice_steps_with_small_networks(choice, precision):
 def gan_batch(size: int, height: int, width: int) -> dict:
     cameras = torch.arange(size) % 6
     images = torch.rand(size, 3, height, width, generator=sampling.generator("images")) * 2 - 1
-    return {"images": images, "cameras": cameras, "wanted": cameras.roll(1), "alpha": torch.rand(len(cameras))}
+    return {
+        "images": images,
+        "cameras": cameras,
+        "wanted": cameras.roll(1),
+        "alpha": torch.linspace(0, 1, len(cameras)),
+    }
 
 
 def test_the_papers_generator_names_every_option_at_its_published_value():

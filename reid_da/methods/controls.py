@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reid_da.augment import IMAGENET_MEAN, IMAGENET_STD
+from reid_da.augment import IMAGENET_MEAN, IMAGENET_STD, of_channels
 from reid_da.sampling import generator
 
 
@@ -60,7 +60,7 @@ class Histogram(Untrained):
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) normalised as for the methods -> (B, stripes * bins^3) L2-normalised."""
-        mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        mean, std = (of_channels(v, images) for v in (IMAGENET_MEAN, IMAGENET_STD))
         levels = ((images * std + mean) * self.bins).long().clamp(0, self.bins - 1)
         cells = (levels[:, 0] * self.bins + levels[:, 1]) * self.bins + levels[:, 2]  # (B, H, W)
         shares = []

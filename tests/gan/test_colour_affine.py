@@ -124,6 +124,11 @@ def test_refuses_missing_looks_cameras_and_sizes():
     images, _ = world()
     with pytest.raises(ValueError, match="call measure"):
         generator(measured=False)(network_images(1), torch.tensor([0]))
+    used = generator()
+    used(network_images(1), torch.tensor([0]))
+    used.load_state_dict(generator(measured=False).state_dict())
+    with pytest.raises(ValueError, match="call measure"):
+        used(network_images(1), torch.tensor([0]))
     with pytest.raises(ValueError, match=r"\[30, 30, 0\]"):
         generator(measured=False).measure(images, torch.arange(60) % 2)
     with pytest.raises(ValueError, match=r"\[15, 15, 15, 15\]"):

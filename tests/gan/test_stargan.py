@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny import same
 
 from gan import losses
@@ -58,6 +59,34 @@ def test_totals_are_the_weighted_sums_of_their_terms():
     assert floats["loss/D"] == pytest.approx(d, rel=1e-5)
     assert floats["loss/G"] == pytest.approx(g, rel=1e-5)
     assert "loss/G_identity" not in stargan(weight_identity=0.0).update(make_batch(1))
+
+
+def test_both_networks_learn_from_the_gradients_of_their_totals():
+    """In float64, put together again outside update."""
+    found = []
+    weights = {"weight_cls": 2.0, "weight_rec": 7.0, "weight_gp": 3.0, "weight_identity": 5.0}
+    method = stargan(
+        n_critic=1, average_gradients=lambda parameters: found.append([p.grad.clone() for p in parameters])
+    )
+    method.lr = 0.0  # so that G meets the D that D's own step began with
+    for name, value in weights.items():
+        setattr(method, name, value)
+    G, D = method.generator.double(), method.discriminator.double()
+    batch = {
+        name: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for name, v in make_batch(0).items()
+    }
+    images, cameras, wanted = batch["images"], batch["cameras"], batch["wanted"]
+    styled = G(images, wanted)
+    still = styled.detach()
+    penalty = losses.gradient_penalty(lambda x: D(x)[0], images, still, batch["alpha"])
+    d = D(still)[0].mean() - D(images)[0].mean() + 2 * F.cross_entropy(D(images)[1], cameras) + 3 * penalty
+    g = -D(styled)[0].mean() + 2 * F.cross_entropy(D(styled)[1], wanted)
+    g = g + 7 * (images - G(styled, cameras)).abs().mean() + 5 * (images - G(images, cameras)).abs().mean()
+    expected = [torch.autograd.grad(total, list(network.parameters())) for network, total in ((D, d), (G, g))]
+    method.update(batch)
+    for own, ours in zip(found, expected, strict=True):
+        for one, other in zip(own, ours, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
 def test_terms_are_those_of_the_equations():

@@ -56,12 +56,19 @@ def test_workers_that_fit_on_no_node_are_refused(wanted, nodes, threads, told):
 def test_a_lost_node_is_told_of_once_and_again_after_another_loss(monkeypatch, capsys):
     """On a cluster Train waits for another node, up to an hour, and says nothing."""
     two, one = [{"CPU": 2}, {"CPU": 2}], [{"CPU": 2}]
-    seen = [two, one, one, [], two, one, two]
-    monkeypatch.setattr(ray_jobs, "nodes", lambda: seen.pop(0) if len(seen) > 1 else seen[0])
+    seen = [two, one, None, one, [], two, one, two]
+
+    def nodes():
+        now = seen.pop(0) if len(seen) > 1 else seen[0]
+        if now is None:
+            raise ConnectionError("the head is away for a moment")
+        return now
+
+    monkeypatch.setattr(ray_jobs, "nodes", nodes)
     monkeypatch.setattr(cluster, "WATCH", 0.01)
     plain = {"storage": "/", "num_workers": 2, "threads": 2, "gpu": False, "alone": False, "own": False}
-    with cluster.RayCluster.joined(plain)._telling_of_lost_nodes():
-        until(lambda: len(seen) == 1)
+    monkeypatch.setattr(ray_jobs, "by_group", lambda *_: until(lambda: len(seen) == 1))
+    cluster.RayCluster.joined(plain)(print, [{}])
     told = capsys.readouterr().out.splitlines()
     assert [line.split("room for ")[1].split(";")[0] for line in told] == ["1", "0", "1"]
     assert told[0].startswith("a node was lost: 2 workers are wanted, and the nodes that are left have room for 1; ")

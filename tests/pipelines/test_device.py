@@ -15,6 +15,14 @@ SAID = (
 )
 
 
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 def test_no_room_on_the_gpu_names_the_stage_and_what_helps():
     @stage_work
     def work(job):
@@ -24,15 +32,23 @@ def test_no_room_on_the_gpu_names_the_stage_and_what_helps():
         work({"threads": 1, "label": "hhl hhl.beta=0.5"})
     assert found.value.errno == errno.ENOMEM
     assert found.value.strerror == (
-        "hhl hhl.beta=0.5: the GPU has no room: CUDA out of memory. Tried to allocate 20.00 MiB; expected a smaller batch, "
-        "precision=bf16, data.cache=mapped, or more workers, which share a batch"
+        "hhl hhl.beta=0.5: the GPU has no room: CUDA out of memory. Tried to allocate 20.00 MiB; expected more of it "
+        "free, or in a training less at once: a smaller batch, precision=bf16, data.cache=mapped, more workers"
     )
 
 
-def test_work_is_set_up_and_still_goes_to_rays_workers_by_name(monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
-    before = torch.get_num_threads()
+def test_another_error_of_the_gpu_stays_what_it_is():
+    @stage_work
+    def work(job):
+        raise torch.AcceleratorError(job["said"])
+
+    with pytest.raises(OSError, match="no room"):
+        work({"threads": 1, "label": "hhl", "said": "CUDA error: out of memory"})
+    with pytest.raises(torch.AcceleratorError, match="illegal"):
+        work({"threads": 1, "label": "hhl", "said": "CUDA error: an illegal memory access was encountered"})
+
+
+def test_work_is_set_up_and_still_goes_to_rays_workers_by_name():
     seen = stage_work(lambda job, more: (torch.get_num_threads(), torch.backends.cudnn.deterministic, more))
     assert seen({"threads": 2, "label": ""}, "more") == (2, True, "more")
-    torch.set_num_threads(before)
     assert pickle.loads(pickle.dumps(training.train)) is training.train
