@@ -49,6 +49,8 @@ class OnDevice(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
         name, kwargs = function.overloadpacket.__name__, kwargs or {}
+        if name == "_has_compatible_shallow_copy_type":  # what nn.Module.to asks in inference mode
+            return False
         _refuse_to_meet(name, args, kwargs)
         to = kwargs.get("device")
         here = {id(leaf.inner): leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, cls)}
