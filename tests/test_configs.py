@@ -297,3 +297,16 @@ def test_variants_name_what_differs_from_the_recipe_and_never_seeds():
     for without_generator in ("n_t=0", "hhl.styles=copies"):
         variants = options.compose([*PAIR, without_generator, "gan.steps=5"])["variants"]
         assert variants["hhl"] == options.long_name(without_generator)
+
+
+def test_two_terms_are_refused_also_where_softmax_goes_unsaid():
+    with pytest.raises(ValueError, match="expected one loss, and at most one term that is added to it"):
+        options.compose([*PAIR, "identity_loss=center+triplet"])
+
+
+def test_a_bound_of_the_styles_is_a_number_or_is_taken_away():
+    bounds = options.compose([*PAIR, "gan.bounds.camera=null", "gan.bounds.fid=1"])["gan"]["bounds"]
+    assert bounds["camera"] is None and bounds["fid"] == 1
+    for name in ("camera", "fid"):
+        with pytest.raises(ValueError, match=f"gan.bounds.{name} is 'high'; expected a number such as 0.5"):
+            options.compose([*PAIR, f"gan.bounds.{name}=high"])

@@ -125,7 +125,7 @@ def test_networks_refuse_images_of_another_size():
         Discriminator(3, 16, 8, channels=4, depth=3)(images(1, 32, 16))
 
 
-def test_the_generator_s_first_and_last_layers_keep_the_size():
+def test_first_and_last_layers_of_the_generator_keep_the_size():
     layers = Generator(2, channels=2, num_blocks=1).layers
     assert layers[0](torch.ones(1, 5, 32, 16)).shape[2:] == (32, 16) == layers[-2](torch.ones(1, 2, 32, 16)).shape[2:]
 

@@ -138,7 +138,7 @@ def test_bad_input(case, fails):
     assert all(part in text for part in expected), text
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores to ask for two workers")
+@pytest.mark.skipif(cluster.num_cores() < 2, reason="needs two cores to ask for two workers")
 def test_a_batch_that_the_workers_cannot_share(fails):
     assert "hhl.n_t is 7, which 2 workers cannot share" in fails(*PAIR, "cluster.num_workers=2", "n_t=7")
 
@@ -201,3 +201,36 @@ def test_a_ray_that_cannot_be_joined_is_told_with_what_helps(monkeypatch):
         cluster.connect(options.compose(["source=market", "target=duke", "cluster=auto"])),
     ):
         pass
+
+
+HANGING = """
+import os, signal, time
+from pipelines import command
+command.STOP_SECONDS = 0.2
+with command.stoppable():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    finally:
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "searched"),
+    [
+        (["sweep=n_t"], ["hhl.n_t"]),
+        (["sweep=n_t", "sweep.space.gan.steps=[100,200]"], ["hhl.n_t", "gan.steps"]),
+        (["sweep.space.gan.steps=[100,200]"], ["gan.steps"]),
+    ],
+)
+def test_options_are_added_to_a_sweep_that_is_named_and_stand_alone_else(given, searched, monkeypatch):
+    found = []
+    monkeypatch.setattr(sys, "argv", ["sweep.py", *given])
+    command.many_main(lambda own, compose: found.append(own["sweep"]["space"]), "sweep", {}, cluster="inline")
+    assert [list(space) for space in found] == [searched]
+
+
+def test_a_stop_that_hangs_is_ended():
+    done = subprocess.run([sys.executable, "-c", HANGING], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 143 and done.stderr.startswith("stopped; finished stages and checkpoints are kept")

@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 from started import FEW_PERSONS, TWO_STEPS
 
-from pipelines import evaluate, graph, models, options
+from pipelines import evaluate, graph, models, options, scoring
 from pipelines.files import load_weights
 from pipelines.store import Store
 from reid_da.datasets import synthetic
@@ -244,3 +244,20 @@ def test_runs_and_models_that_are_not_there_are_named(trained, evaluated, tmp_pa
     ]:
         code, _, errors = evaluated(f"model={model}", "target=duke")
         assert code == 2 and told in errors and len(errors.strip().splitlines()) <= 3, errors
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("lambda_value", "half", "lambda_value is half; expected a number from 0 to 1"),
+        ("lambda_value", True, "lambda_value is True; expected a number from 0 to 1"),
+        ("k1", 2.5, "k1 is 2.5; expected a whole number, 1 or more"),
+        ("k2", True, "k2 is True; expected a whole number, 1 or more"),
+        ("single_shot", None, "single_shot is None; expected a whole number, 0 or more"),
+    ],
+)
+def test_numbers_of_another_kind_are_refused(option, value, told):
+    own = options.composed("evaluate", []) | {"model": "/m", "given": []}
+    scoring.check(own)
+    with pytest.raises(ValueError, match=told):
+        scoring.check(own | {option: value})

@@ -368,3 +368,17 @@ def test_style_retrieval_wants_two_cameras():
     targets = [SimpleNamespace(about={"cameras": count, "dataset": "mall"}) for count in (1, 2)]
     why = [data_limits.no_style_retrieval(options.compose(PAIR), target) for target in targets]
     assert "mall has one camera" in why[0] and why[1] == ""
+
+
+def test_the_training_that_bn_target_takes_keeps_its_own_name_and_hash():
+    given = [*PAIR, "methods=[baseline]", "baseline.steps=8"]
+    (plain,) = [stage for stage in graph.plan(options.compose(given)) if stage.name == "baseline"]
+    found = [stage for stage in graph.plan(options.compose([*given, "baseline.bn=target"])) if stage.name == "baseline"]
+    assert found[0].hash == plain.hash and found[0].about == plain.about
+    assert found[1].about["variant"] == "baseline.steps=8 baseline.bn=target"
+
+
+@pytest.mark.parametrize("given", ["hhl.losses=L_D", "hhl.n_t=0"])
+def test_the_jitter_does_nothing_where_no_styles_are_taken(given):
+    idle = ["hhl.styles=jitter", "hhl.jitter=[0.1,0.1,0.1,0.1]"]
+    assert options.compose([*PAIR, given]) == options.compose([*PAIR, given, *idle])

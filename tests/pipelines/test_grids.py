@@ -395,3 +395,30 @@ def test_the_camera_gap_stands_below_the_styles_measures():
         ("to its camera-styled copy", "0.200"),
     ]
     assert lines[-4][0].startswith("camera gap (squared feature distance")
+
+
+def test_a_grid_of_which_no_row_is_left_says_so(world):
+    own = options.composed("reproduce", ["rows=[redrawn]", "seeds=[0]", "directions=[market-duke]"])
+    roots = [f"{role}.root={world.folder / name}" for role, name in (("source", "market"), ("target", "duke"))]
+    with pytest.raises(ValueError, match="no row is left: redrawn need drawn data"):
+        grids.cells(own, lambda more: options.compose([*roots, *more]), options.changed, 1)
+
+
+def test_seeds_of_the_generator_alone_need_a_row_that_has_one():
+    given = ["seeds=[0,1]", "vary=[gan.seed]", "directions=[market-duke]"]
+    own = options.composed("reproduce", [*given, "rows=[source_only]"])
+    with pytest.raises(ValueError, match=r"vary=\['gan.seed'\] changes nothing here: .* same training 2 times"):
+        grids.cells(own, options.compose, options.changed, 1)
+    own = options.composed("reproduce", [*given, "rows=[source_only,hhl]"])
+    cells, _ = grids.cells(own, options.compose, options.changed, 1)
+    assert [len({cell.stage.hash for cell in cells if cell.row == row}) for row in ("source_only", "hhl")] == [1, 2]
+
+
+def test_the_share_of_a_gain_stands_below_the_table():
+    own = options.composed("reproduce", ["rows=[source_only,hhl,redrawn]", "seeds=[0,1]"])
+    found = {"source_only": {0: 0.2, 1: 0.2}, "hhl": {0: 0.3, 1: 0.35}, "redrawn": {0: 0.4, 1: 0.4}}
+    head, line = grid_views._shares(own, {"market-duke": found}, ["market-duke"])
+    assert head == ("share of the gain from source only to HHL with true styles that is reached (mAP, percent):",)
+    assert line == ("HHL", "62 +- 18")
+    fewer = options.composed("reproduce", ["rows=[hhl,redrawn]", "seeds=[0,1]"])
+    assert grid_views._shares(fewer, {"market-duke": found}, ["market-duke"]) == []

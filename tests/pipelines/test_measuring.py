@@ -285,3 +285,36 @@ def test_bounds_and_their_gate_change_no_stage(made):
 def test_settings_that_cannot_be_measured_with_are_refused(values, expected):
     with pytest.raises(ValueError, match=expected):
         graph.plan(options.changed(options.compose(TINY), values))
+
+
+class Reached(Exception):
+    """What is measured has begun."""
+
+
+def reached(*_):
+    raise Reached
+
+
+def test_two_cameras_are_measured(world, tmp_path, monkeypatch):
+    folder = shutil.copytree(world.folder / "target", tmp_path / "data" / "train")
+    records = json.loads((folder / "records.json").read_text())
+    records["cameras"] = [1 + number % 2 for number in range(len(records["cameras"]))]
+    (folder / "records.json").write_text(json.dumps(records))
+    monkeypatch.setattr(measuring, "_camera_classifier", reached)
+    job = {"inputs": {"target": str(tmp_path / "data")}, "settings": {"seed": 0, "images": 2}}
+    with pytest.raises(Reached):
+        measuring._measure(job | {"threads": 1})
+
+
+def test_the_camera_classifiers_batch_is_as_told_or_even_and_as_large_as_the_lessons(world, monkeypatch):
+    found = []
+
+    def new_method(settings, _):
+        found.append(settings["method"]["batch"])
+        raise Reached
+
+    monkeypatch.setattr(measuring, "new_method", new_method)
+    for count in (3, 7, 40):
+        with pytest.raises(Reached):
+            measuring._camera_classifier({"settings": {"method": {"batch": 16}}}, world.target, np.arange(count))
+    assert found == [2, 6, 16]

@@ -13,7 +13,7 @@ import pytest
 import tiny
 import torch
 
-from pipelines import cache, files, models, training
+from pipelines import cache, files, models, saved, training
 from pipelines.cache import Stage
 from reid_da.augment import normalise
 from reid_da.backbones import resnet50
@@ -207,3 +207,29 @@ def test_a_version_knows_its_run_and_the_model_its_versions(logged):
     assert version.run_id == logged.run
     model = logged.client.get_logged_model(logged.models["arn"].removeprefix("models:/"))
     assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": version.name, "version": version.version}]
+
+
+def test_a_model_below_the_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    with pytest.raises(ValueError, match=f"{tmp_path}/model holds no model, stage.json and model.pt"):
+        saved.find("~/model", tmp_path / "work", None)
+
+
+def test_files_of_a_server_are_fetched_once_and_whole(tmp_path, monkeypatch):
+    import mlflow.artifacts
+
+    asked = []
+
+    def download(artifact_uri, dst_path, tracking_uri):
+        asked.append((artifact_uri, tracking_uri))
+        (Path(dst_path) / "model").mkdir()
+        (Path(dst_path) / "model" / "MLmodel").write_text("whole")
+        return f"{dst_path}/model"
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
+    place = ("mlflow-artifacts:/1/models/m-1/artifacts", tmp_path, "http://host:5000")
+    first = saved._local(*place)
+    assert first.parent == tmp_path / "models" and (first / "MLmodel").read_text() == "whole"
+    assert not list(first.parent.glob("*.part"))
+    assert saved._local(*place) == first and asked == [(place[0], place[2])], "not once more"

@@ -147,3 +147,20 @@ def test_tasks_of_ray_make_the_same_store_and_tell_the_first_error_once(root, tm
             launch(full, [{"log": str(tmp_path / "log")}], on="cores")
         assert stop.value.errno == errno.ENOSPC and stop.value.filename == str(tmp_path / "log")
         assert (tmp_path / "log").read_text() == "x", "it was tried again"
+
+
+def test_a_command_killed_between_two_splits_leaves_no_array_twice(root, tmp_path, monkeypatch):
+    real = decoding.seal
+
+    def seal(folder, *rest):
+        if folder.name != "train":
+            raise KeyboardInterrupt
+        real(folder, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decoding, "seal", seal)
+        with pytest.raises(KeyboardInterrupt):
+            make(root, tmp_path / "work")
+    (part,) = (tmp_path / "work" / "cache" / "data").glob("*.part")
+    assert (part / "train" / "records.json").exists() and not (part / "query" / "records.json").exists()
+    assert contents(make(root, tmp_path / "work")).keys() == contents(make(root, tmp_path / "whole")).keys()

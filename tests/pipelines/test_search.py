@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from started import FEW_PERSONS
 
-from pipelines import search
+from pipelines import options, search, searching
+from pipelines.cache import Given, Stage
 from pipelines.training import trained_method
 from reid_da.augment import normalise
 from reid_da.decoding import decode
@@ -138,3 +139,40 @@ def test_bad_input(case, searched, tmp_path, monkeypatch):
     code, _, errors = searched(*arguments)
     assert code == 2 and expected in errors and errors.count("\n") == 1, errors
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("judged", "images", "among", "split"),
+    [(True, 0, None, "gallery"), (False, 5, None, "train"), (True, 5, "train", "train"), (True, 5, None, "gallery")],
+)
+def test_the_gallery_is_searched_where_there_is_one_unless_told_otherwise(judged, images, among, split):
+    data = Stage("data", "data mall", {}, about={"judged": judged, "images": images, "dataset": "mall"})
+    assert searching.plan(Given("hhl", "hhl", {}), data, {"among": among})[-1].settings == {"split": split}
+
+
+def test_training_crops_that_are_not_there_are_not_searched():
+    data = Stage("data", "data mall", {}, about={"judged": True, "images": 0, "dataset": "mall"})
+    with pytest.raises(ValueError, match="among=train: mall has no training crops; expected among=gallery"):
+        searching.plan(Given("hhl", "hhl", {}), data, {"among": "train"})
+
+
+def test_a_camera_goes_by_its_number_and_by_its_name(world, tmp_path):
+    (tmp_path / "train").symlink_to(world.folder / "target")
+    one, other, *_ = world.target.camera_names.tolist()
+    (tmp_path / "result.json").write_text(json.dumps({"camera_names": {str(other): "hall"}}))
+    data = Given("data", "data", {}, known="0", place=str(tmp_path))
+    features = Stage("features", "features", {"split": "train"}, {"target": data})
+    cameras = world.target.cameras
+    assert searching.rows(features, tmp_path, ["hall"]).tolist() == np.flatnonzero(cameras == other).tolist()
+    both = np.flatnonzero((cameras == one) | (cameras == other)).tolist()
+    assert searching.rows(features, tmp_path, ["hall", one]).tolist() == both
+    with pytest.raises(ValueError, match=rf"cameras has gate, of which .* expected some of {one}, {other} \(hall\)"):
+        searching.rows(features, tmp_path, ["gate"])
+
+
+@pytest.mark.parametrize("k", [2.5, True, "many", 0])
+def test_how_many_is_a_whole_number(k):
+    own = options.composed("search", []) | {"model": "/m", "query": "/q", "given": []}
+    searching.check(own)
+    with pytest.raises(ValueError, match=f"k is {k}; expected a whole number, 1 or more"):
+        searching.check(own | {"k": k})

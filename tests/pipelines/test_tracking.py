@@ -5,7 +5,7 @@ from collections import OrderedDict
 import pytest
 from mlflow.tracking._tracking_service import utils
 
-from pipelines import cache, database, options
+from pipelines import cache, database, options, saved
 from pipelines.cache import Stage
 from pipelines.progress import Screen
 from pipelines.store import Store, client_of
@@ -114,3 +114,18 @@ def test_a_file_in_the_database_s_place(tmp_path):
 def test_a_driver_that_is_not_installed_is_named():
     with pytest.raises(ValueError, match="whose driver psycopg.* is not installed"):
         client_of("postgresql://u:p@host/db")
+
+
+def test_a_registered_model_of_a_moved_work_dir_is_looked_for_in_the_new_place(tmp_path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    store = Store(before, None, "pipelines/run.py")
+    run = store.run("a hash", "a name", {}, {})
+    model = store.client.create_logged_model(store.experiment, "a model", run)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "note.txt").write_text("no model")
+    store.client.log_model_artifacts(model.model_id, str(tmp_path / "files"))
+    store.client.create_registered_model("reid")
+    store.client.create_model_version("reid", model.artifact_location, run)
+    before.rename(after)
+    with pytest.raises(ValueError, match=f"{after}/mlartifacts/.* holds no model, stage.json and model.pt"):
+        saved.find("models:/reid/1", after, None)

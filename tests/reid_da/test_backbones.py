@@ -152,3 +152,10 @@ def test_last_stride_1_keeps_the_weights_and_doubles_the_map():
         assert usual.eval()(images).shape == (1, 2048, 2, 1) and fine.eval()(images).shape == (1, 2048, 4, 2)
     with pytest.raises(ValueError, match="backbone.last_stride is 3; expected 1 or 2"):
         resnet50(weights=None, last_stride=3)
+
+
+def test_weights_with_a_classifier_of_other_classes_are_enough(tmp_path):
+    state = torchvision_resnet50(weights=None, num_classes=751).state_dict()
+    torch.save(state, tmp_path / "weights.pth")
+    found = resnet50(weights=str(tmp_path / "weights.pth")).state_dict()
+    assert torch.equal(found["lower.0.weight"], state["conv1.weight"])

@@ -93,3 +93,15 @@ def test_the_filter_network_has_the_papers_layers_in_their_order():
     found = network(torch.randn(5, 32))
     assert found.shape == (5, 32) and (found < 0).any() and kinds[-1] is type(network[-1])
     assert count(FilterNetwork(2048)) < 10e6, "less than half of the trunk"
+
+
+def test_every_layer_of_the_image_decoder_has_batchnorm_and_the_last_ends_in_tanh():
+    parts = [type(part).__name__ for part in ImageDecoder(64, 8).modules() if not list(part.children())]
+    layer = ["ConvTranspose2d", "BatchNorm2d"]
+    assert parts == [*([*layer, "LeakyReLU"] * 8), *layer, "Tanh"]
+    assert {part.negative_slope for part in ImageDecoder(64, 8).modules() if isinstance(part, nn.LeakyReLU)} == {0.2}
+
+
+def test_the_feature_decoder_leaks_a_fifth():
+    slopes = [part.negative_slope for part in FeatureDecoder(8, 4, 2).modules() if isinstance(part, nn.LeakyReLU)]
+    assert slopes and set(slopes) == {0.2}

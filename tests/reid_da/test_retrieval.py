@@ -79,7 +79,7 @@ def test_training_flags_of_every_module_are_put_back(store):
     assert (method.training, method.norm.training, method.dropout.training) == (True, False, True)
 
 
-@pytest.mark.parametrize("rows", [[], [23], [-1], [0.5], [[1]]])
+@pytest.mark.parametrize("rows", [[], [23], [-1], [-1, 0], [22, 23], [0.5], [[1]]])
 def test_rows_outside_the_store_are_refused(store, rows):
     with pytest.raises(ValueError, match=r"expected one or more integers in 0\.\.22"):
         embed(Colours(), store, to_input, rows=rows)
