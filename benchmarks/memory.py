@@ -1,14 +1,15 @@
 """How much memory a training step of the published recipes takes: which GPU do they fit?
 
-    python benchmarks/memory.py                     # told by two small batches on a CPU: five minutes on 2 idle cores
+    python benchmarks/memory.py                     # told by two small batches on a CPU: three minutes on 2 idle cores
     python benchmarks/memory.py --precision bf16
     python benchmarks/memory.py --device cuda       # the published batches themselves, as torch's allocator counts them
 
 GB (2^30 bytes) of tensors: those that stay (weights, buffers, momentum), and the most that a step adds at any moment, gradients
 included. On a CPU every tensor that an operation gives is counted while it lives, in two steps of an eighth and a sixteenth of the
 published batch (ARN: all and half of it; StarGAN: an eighth and a sixteenth), and the step's part is continued in a straight line.
-Not counted: CUDA's own context (about 0.5 GB) and what its libraries work in. "In one graph": all of a step's losses summed before
-one backward pass, as is usual; here each part's graph goes before the next is built.
+Not counted: the batch and the next one, CUDA's own context (about 0.5 GB) and what its libraries work in. The target has 8
+cameras. "In one graph": all of a step's losses summed before one backward pass, as is usual; here each part's graph goes before
+the next is built.
 """
 
 import argparse

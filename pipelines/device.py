@@ -27,7 +27,7 @@ def stage_work(work: Callable) -> Callable:
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
             if "out of memory" not in str(error):
                 raise
-            said = ". ".join(str(error).split(". ")[:2])
+            said = ". ".join(str(error).splitlines()[0].split(". ")[:2])
             raise OSError(errno.ENOMEM, f"{job['label']}: the GPU has no room: {said}; expected {ADVICE}") from error
 
     return done

@@ -139,7 +139,8 @@ def test_bad_input(case, fails):
 
 
 @pytest.mark.skipif(cluster.num_cores() < 2, reason="needs two cores to ask for two workers")
-def test_a_batch_that_the_workers_cannot_share(fails):
+def test_a_batch_that_the_workers_cannot_share(fails, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)  # one GPU has room for one worker
     assert "hhl.n_t is 7, which 2 workers cannot share" in fails(*PAIR, "cluster.num_workers=2", "n_t=7")
 
 
@@ -232,5 +233,5 @@ def test_options_are_added_to_a_sweep_that_is_named_and_stand_alone_else(given, 
 
 
 def test_a_stop_that_hangs_is_ended():
-    done = subprocess.run([sys.executable, "-c", HANGING], cwd=ROOT, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 143 and done.stderr.startswith("stopped; finished stages and checkpoints are kept")
+    done = subprocess.run([sys.executable, "-c", HANGING], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 143 and "stopped; finished stages and checkpoints are kept" in done.stderr

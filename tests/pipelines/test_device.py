@@ -13,6 +13,10 @@ SAID = (
     "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 139.80 GiB of which 12.00 MiB is free. "
     "Including non-PyTorch memory, this process has 139.78 GiB memory in use.\nSee documentation for Memory Management"
 )
+LATER = (
+    "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace "
+    "below might be incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +46,8 @@ def test_another_error_of_the_gpu_stays_what_it_is():
     def work(job):
         raise torch.AcceleratorError(job["said"])
 
-    with pytest.raises(OSError, match="no room"):
-        work({"threads": 1, "label": "hhl", "said": "CUDA error: out of memory"})
+    with pytest.raises(OSError, match="hhl: the GPU has no room: CUDA error: out of memory; expected more of it free"):
+        work({"threads": 1, "label": "hhl", "said": LATER})
     with pytest.raises(torch.AcceleratorError, match="illegal"):
         work({"threads": 1, "label": "hhl", "said": "CUDA error: an illegal memory access was encountered"})
 
